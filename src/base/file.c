@@ -1,0 +1,251 @@
+#include "base/file.h"
+
+#include "base/buf.h"
+#include "base/heap.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static sg_status open_regular(const char *path, int *fd, size_t *size, sg_error *err)
+{
+    int f = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (f < 0)
+        return sg_fail_sys(err, errno, "%s", path);
+    struct stat st;
+    if (fstat(f, &st)) {
+        int sys = errno;
+        close(f);
+        return sg_fail_sys(err, sys, "%s", path);
+    }
+    if (!S_ISREG(st.st_mode)) {
+        close(f);
+        return sg_fail(err, SG_E_ARGUMENT, "%s: not a regular file", path);
+    }
+    *fd = f;
+    *size = (size_t)st.st_size;
+    return SG_OK;
+}
+
+sg_status sg_file_open(sg_file *file, const char *path, sg_error *err)
+{
+    int fd = -1;
+    size_t size = 0;
+    SG_TRY(open_regular(path, &fd, &size, err));
+    char *name = sg_strdup(path);
+    if (!name) {
+        close(fd);
+        return sg_fail_nomem(err, "a file name");
+    }
+    void *data = NULL;
+    if (size) {
+        data = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
+        if (data == MAP_FAILED) {
+            int sys = errno;
+            close(fd);
+            sg_free(name);
+            return sg_fail_sys(err, sys, "%s: cannot map %zu bytes", path, size);
+        }
+    }
+    close(fd);
+    *file = (sg_file){data, size, name};
+    return SG_OK;
+}
+
+void sg_file_close(sg_file *file)
+{
+    if (file->data)
+        munmap((void *)(uintptr_t)file->data, file->size);
+    sg_free(file->path);
+    *file = (sg_file){0};
+}
+
+void sg_file_drop(const sg_file *file, size_t offset, size_t n)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    size_t from = (offset + page - 1) / page * page, to = (offset + n) / page * page;
+    if (file->data && to > from && to <= file->size + page)
+        madvise((void *)(uintptr_t)(file->data + from), to - from, MADV_DONTNEED);
+}
+
+sg_status sg_file_read(const char *path, size_t max, char **data, size_t *size, sg_error *err)
+{
+    int fd = 0;
+    size_t hint = 0;
+    bool in = strcmp(path, "-") == 0;
+    if (!in)
+        SG_TRY(open_regular(path, &fd, &hint, err));
+    sg_buf b = {.max = max};
+    sg_status st = SG_OK;
+    for (;;) {
+        size_t want = hint > b.len ? hint - b.len : 65536;
+        if (want > max - b.len)
+            want = max - b.len;
+        char spare[1];
+        char *p = want ? sg_buf_room(&b, want) : spare;
+        if (!p) {
+            st = sg_fail_nomem(err, path);
+            break;
+        }
+        ssize_t got = read(fd, p, want ? want : 1);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0) {
+            st = sg_fail_sys(err, errno, "%s", in ? "standard input" : path);
+            break;
+        }
+        if (got == 0)
+            break;
+        if (!want) {
+            st = sg_fail(err, SG_E_LIMIT, "%s: longer than %zu bytes", in ? "standard input" : path, max);
+            break;
+        }
+        b.len += (size_t)got;
+        b.data[b.len] = '\0';
+    }
+    if (!in)
+        close(fd);
+    if (st == SG_OK) {
+        size_t n = b.len;
+        char *p = sg_buf_steal(&b);
+        if (p) {
+            *data = p;
+            *size = n;
+            return SG_OK;
+        }
+        st = sg_fail_nomem(err, path);
+    }
+    sg_buf_fini(&b);
+    return st;
+}
+
+struct sg_file_writer {
+    int fd;
+    bool failed;
+    uint64_t position;
+    size_t fill;
+    char *path, *temporary;
+    char buffer[1 << 16];
+};
+
+sg_status sg_file_create(sg_file_writer **out, const char *path, sg_error *err)
+{
+    sg_file_writer *w = sg_calloc(1, sizeof *w);
+    sg_buf t = SG_BUF_INIT;
+    sg_buf_addf(&t, "%s.XXXXXX", path);
+    if (w) {
+        w->fd = -1;
+        w->path = sg_strdup(path);
+        w->temporary = sg_buf_steal(&t);
+    }
+    if (!w || !w->path || !w->temporary) {
+        sg_buf_fini(&t);
+        sg_file_abort(w);
+        return sg_fail_nomem(err, "a file writer");
+    }
+    w->fd = mkostemp(w->temporary, O_CLOEXEC);
+    if (w->fd < 0) {
+        int sys = errno;
+        sg_file_abort(w);
+        return sg_fail_sys(err, sys, "%s: cannot create a file there", path);
+    }
+    mode_t mask = umask(0);
+    umask(mask);
+    (void)!fchmod(w->fd, 0666 & ~mask);
+    *out = w;
+    return SG_OK;
+}
+
+static sg_status flush(sg_file_writer *w, const char *p, size_t n, sg_error *err)
+{
+    while (n) {
+        ssize_t put = write(w->fd, p, n);
+        if (put < 0 && errno == EINTR)
+            continue;
+        if (put < 0) {
+            w->failed = true;
+            return sg_fail_sys(err, errno, "%s: cannot write", w->path);
+        }
+        p += put;
+        n -= (size_t)put;
+    }
+    return SG_OK;
+}
+
+sg_status sg_file_write(sg_file_writer *w, const void *bytes, size_t n, sg_error *err)
+{
+    if (w->failed)
+        return sg_fail(err, SG_E_IO, "%s: an earlier write failed", w->path);
+    w->position += n;
+    if (w->fill + n <= sizeof w->buffer) {
+        if (n)
+            memcpy(w->buffer + w->fill, bytes, n);
+        w->fill += n;
+        return SG_OK;
+    }
+    SG_TRY(flush(w, w->buffer, w->fill, err));
+    w->fill = 0;
+    if (n >= sizeof w->buffer)
+        return flush(w, bytes, n, err);
+    memcpy(w->buffer, bytes, n);
+    w->fill = n;
+    return SG_OK;
+}
+
+uint64_t sg_file_position(const sg_file_writer *w) { return w->position; }
+
+sg_status sg_file_commit(sg_file_writer *w, sg_error *err)
+{
+    sg_status st = w->failed ? sg_fail(err, SG_E_IO, "%s: an earlier write failed", w->path) : flush(w, w->buffer, w->fill, err);
+    if (st == SG_OK && fsync(w->fd))
+        st = sg_fail_sys(err, errno, "%s: cannot sync", w->path);
+    if (st == SG_OK && rename(w->temporary, w->path))
+        st = sg_fail_sys(err, errno, "%s: cannot rename", w->path);
+    if (st == SG_OK) {
+        close(w->fd);
+        w->fd = -1;
+        sg_free(w->temporary);
+        w->temporary = NULL;
+    }
+    sg_file_abort(w);
+    return st;
+}
+
+void sg_file_abort(sg_file_writer *w)
+{
+    if (!w)
+        return;
+    if (w->fd >= 0) {
+        close(w->fd);
+        unlink(w->temporary);
+    }
+    sg_free(w->path);
+    sg_free(w->temporary);
+    sg_free(w);
+}
+
+bool sg_path_is_directory(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+bool sg_path_exists(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0;
+}
+
+char *sg_path_join(const char *dir, const char *name)
+{
+    sg_buf b = SG_BUF_INIT;
+    size_t n = strlen(dir);
+    sg_buf_addf(&b, "%s%s%s", dir, n && dir[n - 1] == '/' ? "" : "/", name);
+    char *p = sg_buf_steal(&b);
+    return p;
+}

@@ -1,0 +1,184 @@
+#include "base/heap.h"
+
+#include <malloc.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+enum { MAP_FROM = 4 << 20 };
+
+static _Atomic size_t live, peak, cap;
+static _Atomic uint64_t calls;
+static _Thread_local long fail_in = -1;
+static _Thread_local bool fail_sticky, fail_seen;
+
+static bool injected(void)
+{
+    if (fail_in < 0)
+        return false;
+    if (fail_in > 0) {
+        fail_in--;
+        return false;
+    }
+    fail_seen = true;
+    if (!fail_sticky)
+        fail_in = -1;
+    return true;
+}
+
+/* Count `bytes` in, unless that passes the cap. */
+static bool reserve(size_t bytes)
+{
+    atomic_fetch_add_explicit(&calls, 1, memory_order_relaxed);
+    if (injected())
+        return false;
+    size_t now = atomic_fetch_add_explicit(&live, bytes, memory_order_relaxed) + bytes;
+    size_t limit = atomic_load_explicit(&cap, memory_order_relaxed);
+    if (limit && now > limit) {
+        atomic_fetch_sub_explicit(&live, bytes, memory_order_relaxed);
+        return false;
+    }
+    size_t high = atomic_load_explicit(&peak, memory_order_relaxed);
+    while (now > high && !atomic_compare_exchange_weak_explicit(&peak, &high, now, memory_order_relaxed, memory_order_relaxed))
+        ;
+    return true;
+}
+
+static void release(size_t bytes)
+{
+    atomic_fetch_sub_explicit(&live, bytes, memory_order_relaxed);
+}
+
+/* malloc may round up: settle the account with what it really gave. */
+static void *settle(void *p, size_t asked)
+{
+    if (!p) {
+        release(asked);
+        return NULL;
+    }
+    atomic_fetch_add_explicit(&live, malloc_usable_size(p) - asked, memory_order_relaxed);
+    return p;
+}
+
+void *sg_alloc(size_t bytes)
+{
+    if (bytes == 0)
+        bytes = 1;
+    return reserve(bytes) ? settle(malloc(bytes), bytes) : NULL;
+}
+
+void *sg_calloc(size_t count, size_t bytes)
+{
+    size_t total;
+    if (__builtin_mul_overflow(count, bytes, &total))
+        return NULL;
+    if (total == 0)
+        total = 1;
+    return reserve(total) ? settle(calloc(1, total), total) : NULL;
+}
+
+void *sg_realloc(void *p, size_t bytes)
+{
+    if (!p)
+        return sg_alloc(bytes);
+    if (bytes == 0)
+        bytes = 1;
+    size_t old = malloc_usable_size(p);
+    if (!reserve(bytes))
+        return NULL;
+    void *q = realloc(p, bytes);
+    if (!q) {
+        release(bytes);
+        return NULL;
+    }
+    release(old);
+    return settle(q, bytes);
+}
+
+void sg_free(void *p)
+{
+    if (!p)
+        return;
+    release(malloc_usable_size(p));
+    free(p);
+}
+
+char *sg_strndup(const char *s, size_t n)
+{
+    char *p = sg_alloc(n + 1);
+    if (!p)
+        return NULL;
+    memcpy(p, s, n);
+    p[n] = '\0';
+    return p;
+}
+
+char *sg_strdup(const char *s)
+{
+    return sg_strndup(s, strlen(s));
+}
+
+void *sg_alloc_aligned(size_t align, size_t bytes)
+{
+    if (bytes == 0)
+        bytes = 1;
+    if (!reserve(bytes))
+        return NULL;
+    void *p = NULL;
+    if (bytes >= MAP_FROM) {
+        /* Over-map, then cut to a 2 MiB boundary so that huge pages can back it. */
+        size_t room = bytes + (2u << 20);
+        if (room < bytes) {
+            release(bytes);
+            return NULL;
+        }
+        char *m = mmap(NULL, room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (m == MAP_FAILED) {
+            release(bytes);
+            return NULL;
+        }
+        size_t head = (size_t)(-(intptr_t)m) & ((2u << 20) - 1);
+        size_t page = 4096, body = (bytes + page - 1) / page * page;
+        if (head)
+            munmap(m, head);
+        if (room - head > body)
+            munmap(m + head + body, room - head - body);
+        p = m + head;
+        madvise(p, body, MADV_HUGEPAGE);
+        return p;
+    }
+    if (posix_memalign(&p, align, bytes)) {
+        release(bytes);
+        return NULL;
+    }
+    memset(p, 0, bytes);
+    return p;
+}
+
+void sg_free_aligned(void *p, size_t bytes)
+{
+    if (!p)
+        return;
+    if (bytes == 0)
+        bytes = 1;
+    release(bytes);
+    if (bytes >= MAP_FROM)
+        munmap(p, (bytes + 4095) / 4096 * 4096);
+    else
+        free(p);
+}
+
+size_t sg_heap_live(void) { return atomic_load_explicit(&live, memory_order_relaxed); }
+size_t sg_heap_peak(void) { return atomic_load_explicit(&peak, memory_order_relaxed); }
+uint64_t sg_heap_calls(void) { return atomic_load_explicit(&calls, memory_order_relaxed); }
+void sg_heap_cap(size_t bytes) { atomic_store_explicit(&cap, bytes, memory_order_relaxed); }
+
+void sg_heap_fail_after(long n, bool sticky)
+{
+    fail_in = n;
+    fail_sticky = sticky;
+    fail_seen = false;
+}
+
+bool sg_heap_failed(void) { return fail_seen; }

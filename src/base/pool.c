@@ -1,0 +1,191 @@
+/* base/pool.c - persistent worker threads.
+ *
+ * A run is one 64-bit word and a counter:
+ *
+ *     epoch   even: idle, odd: a run is open; workers wait for a change
+ *     next    the number of the next task; fetch_add takes it
+ *     inside  workers that have joined the run and may still touch it
+ *
+ * The caller opens the run, works itself, closes it when the counter is used up and then waits for
+ * `inside` to fall to zero.  A worker that wakes late finds the run closed and goes back to waiting:
+ * nobody waits for a thread that has taken no work.  That is the difference from a spinning barrier,
+ * where every step waits for every thread, even one that the system has descheduled (llama.cpp falls to
+ * 1-50 % of one thread's speed beside a busy neighbour for that reason).
+ *
+ * Workers are not pinned: beside a busy neighbour the system may move a free worker to the free CPU, and a
+ * pinned one would have to share.
+ *
+ * Waiting: spin for about 50 us (the gap between two ops of one step is a few microseconds), then
+ * yield, then sleep on a futex.  A sleeping worker costs the caller one system call at the next run.
+ */
+#include "base/pool.h"
+
+#include "base/clock.h"
+#include "base/heap.h"
+
+#include <errno.h>
+#include <immintrin.h>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+enum { SPIN_NS = 50000, YIELD_NS = 200000 };
+
+typedef struct worker {
+    sg_pool *pool;
+    pthread_t thread;
+    int index;
+} worker;
+
+struct sg_pool {
+    int nworker, nstarted;
+    worker *workers;
+    sg_task_fn *fn;
+    void *arg;
+    int ntask;
+    _Alignas(64) _Atomic uint32_t epoch;
+    _Atomic int sleeping;
+    _Atomic bool quit;
+    _Alignas(64) _Atomic int next;
+    _Alignas(64) _Atomic int inside;
+};
+
+static void futex_wait(_Atomic uint32_t *word, uint32_t seen)
+{
+    syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, seen, NULL, NULL, 0);
+}
+
+static void futex_wake(_Atomic uint32_t *word)
+{
+    syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, 1 << 30, NULL, NULL, 0);
+}
+
+static void work(sg_pool *p, int index)
+{
+    for (;;) {
+        int task = atomic_fetch_add_explicit(&p->next, 1, memory_order_acq_rel);
+        if (task >= p->ntask)
+            return;
+        p->fn(p->arg, task, index);
+    }
+}
+
+/* Wait until the epoch differs from `seen`; returns the new one. */
+static uint32_t wait_epoch(sg_pool *p, uint32_t seen)
+{
+    int64_t start = 0;
+    for (unsigned i = 0;; i++) {
+        uint32_t now = atomic_load_explicit(&p->epoch, memory_order_acquire);
+        if (now != seen || atomic_load_explicit(&p->quit, memory_order_relaxed))
+            return now;
+        _mm_pause();
+        if (i % 64 != 63)
+            continue;
+        int64_t t = sg_clock_ns();
+        if (!start)
+            start = t;
+        if (t - start < SPIN_NS)
+            continue;
+        if (t - start < YIELD_NS) {
+            sched_yield();
+            continue;
+        }
+        atomic_fetch_add(&p->sleeping, 1);
+        if (atomic_load(&p->epoch) == seen && !atomic_load(&p->quit))
+            futex_wait(&p->epoch, seen);
+        atomic_fetch_sub(&p->sleeping, 1);
+        start = 0;
+    }
+}
+
+static void *worker_main(void *arg)
+{
+    worker *w = arg;
+    sg_pool *p = w->pool;
+    uint32_t seen = 0;
+    for (;;) {
+        seen = wait_epoch(p, seen);
+        if (atomic_load_explicit(&p->quit, memory_order_acquire))
+            return NULL;
+        if (!(seen & 1))
+            continue;
+        atomic_fetch_add(&p->inside, 1);
+        if (atomic_load(&p->epoch) == seen)
+            work(p, w->index);
+        atomic_fetch_sub_explicit(&p->inside, 1, memory_order_release);
+    }
+}
+
+sg_status sg_pool_open(sg_pool **out, int nworker, sg_error *err)
+{
+    if (nworker < 1 || nworker > 256)
+        return sg_fail(err, SG_E_ARGUMENT, "%d threads: from 1 to 256", nworker);
+    sg_pool *p = sg_alloc_aligned(64, sizeof *p);
+    if (!p)
+        return sg_fail_nomem(err, "a thread pool");
+    p->nworker = nworker;
+    p->workers = sg_calloc((size_t)nworker, sizeof *p->workers);
+    if (!p->workers) {
+        sg_pool_close(p);
+        return sg_fail_nomem(err, "a thread pool");
+    }
+    p->nstarted = 1;
+    for (int i = 1; i < nworker; i++) {
+        p->workers[i] = (worker){.pool = p, .index = i};
+        int sys = pthread_create(&p->workers[i].thread, NULL, worker_main, &p->workers[i]);
+        if (sys) {
+            sg_pool_close(p);
+            return sg_fail_sys(err, sys, "cannot start thread %d of %d", i + 1, nworker);
+        }
+        p->nstarted = i + 1;
+    }
+    *out = p;
+    return SG_OK;
+}
+
+void sg_pool_close(sg_pool *p)
+{
+    if (!p)
+        return;
+    atomic_store(&p->quit, true);
+    atomic_fetch_add(&p->epoch, 2);
+    futex_wake(&p->epoch);
+    for (int i = 1; i < p->nstarted; i++)
+        pthread_join(p->workers[i].thread, NULL);
+    sg_free(p->workers);
+    sg_free_aligned(p, sizeof *p);
+}
+
+int sg_pool_nworker(const sg_pool *p) { return p->nworker; }
+
+void sg_pool_run(sg_pool *p, sg_task_fn *fn, void *arg, int ntask)
+{
+    if (p->nworker == 1 || ntask <= 1) {
+        for (int i = 0; i < ntask; i++)
+            fn(arg, i, 0);
+        return;
+    }
+    p->fn = fn;
+    p->arg = arg;
+    p->ntask = ntask;
+    atomic_store_explicit(&p->next, 0, memory_order_relaxed);
+    atomic_fetch_add(&p->epoch, 1); /* open */
+    if (atomic_load(&p->sleeping) > 0)
+        futex_wake(&p->epoch);
+    work(p, 0);
+    atomic_fetch_add(&p->epoch, 1); /* close: late workers stay out */
+    int64_t start = 0;
+    for (unsigned i = 0; atomic_load_explicit(&p->inside, memory_order_acquire) > 0; i++) {
+        _mm_pause();
+        if (i % 64 != 63)
+            continue;
+        int64_t t = sg_clock_ns();
+        if (!start)
+            start = t;
+        else if (t - start > SPIN_NS)
+            sched_yield();
+    }
+}
