@@ -1,9 +1,54 @@
-#include "segue.h"
+/* app/main.c - the segue program: finds the subcommand and runs it. */
+#include "commands.h"
 
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 
-int main(void)
+static const command *const commands[] = {
+    NULL,
+};
+
+int command_failed(const command *c, const sg_error *err)
 {
-    printf("segue %s\n", SG_VERSION);
-    return 0;
+    fprintf(stderr, "segue: %s: %s\n", c->name, err->text);
+    return err->status == SG_E_CANCELLED ? EXIT_INTERRUPTED : 1;
+}
+
+bool command_quiet(bool quiet_flag) { return quiet_flag || !isatty(2); }
+
+static void overview(FILE *f)
+{
+    fprintf(f, "usage: segue COMMAND ...\n\n");
+    for (size_t i = 0; commands[i]; i++)
+        fprintf(f, "  %-10s %s\n", commands[i]->name, commands[i]->summary);
+    fprintf(f, "\nsegue COMMAND --help says more.  segue --version prints the version.\n");
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 2) {
+        overview(stderr);
+        return EXIT_USAGE;
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+        printf("segue %s\n", SG_VERSION);
+        return 0;
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
+        overview(stdout);
+        return 0;
+    }
+    for (size_t i = 0; commands[i]; i++)
+        if (strcmp(argv[1], commands[i]->name) == 0) {
+            int status = commands[i]->run(commands[i], argc - 1, argv + 1);
+            if (fflush(stdout) || ferror(stdout)) {
+                perror("segue: standard output");
+                return status ? status : 1;
+            }
+            return status;
+        }
+    fprintf(stderr, "segue: unknown command '%s'; segue --help lists them\n", argv[1]);
+    return EXIT_USAGE;
 }

@@ -50,6 +50,11 @@ typedef struct sg_error {
 /* The status's name, such as "format".  Never NULL.  Any thread. */
 const char *sg_status_name(sg_status status);
 
+/* ---- the machine --------------------------------------------------------- */
+
+/* Bytes of memory that this process may still take: the least of MemAvailable and the cgroup's room. */
+uint64_t sg_memory_available(void);
+
 #ifdef __cplusplus
 }
 #endif

@@ -29,7 +29,4 @@ int sg_cpu_count(void);
 /* The processor's name from CPUID, such as "Intel(R) Xeon(R) Processor"; "unknown" when it has none. */
 const char *sg_cpu_name(void);
 
-/* Bytes of memory that this process may still take: the least of MemAvailable and the cgroup's room. */
-uint64_t sg_memory_available(void);
-
 #endif

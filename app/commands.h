@@ -1,0 +1,14 @@
+/* app/commands.h - the subcommands.  Each lives in app/cmd_<name>.c and has one row in main.c's table. */
+#ifndef SG_APP_COMMANDS_H
+#define SG_APP_COMMANDS_H
+
+#include "options.h"
+#include "segue.h"
+
+/* Print "segue: COMMAND: TEXT" as one line on standard error; returns the exit status 1 (130 when cancelled). */
+int command_failed(const command *c, const sg_error *err);
+
+/* Progress and notices go here: standard error, only when it is a terminal and --quiet is not given. */
+bool command_quiet(bool quiet_flag);
+
+#endif

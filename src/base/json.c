@@ -1,0 +1,38 @@
+#include "base/json.h"
+
+#include "base/file.h"
+#include "base/heap.h"
+
+#include <pthread.h>
+
+static void init(void) { json_set_alloc_funcs(sg_alloc, sg_free); }
+
+void sg_json_init(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, init);
+}
+
+sg_status sg_json_parse(json_t **value, const char *text, size_t n, const char *what, sg_error *err)
+{
+    sg_json_init();
+    json_error_t e;
+    json_t *v = json_loadb(text, n, JSON_DECODE_ANY | JSON_ALLOW_NUL, &e);
+    if (!v) {
+        if (json_error_code(&e) == json_error_out_of_memory)
+            return sg_fail_nomem(err, what);
+        return sg_fail(err, SG_E_FORMAT, "%s: line %d column %d: %s", what, e.line, e.column, e.text);
+    }
+    *value = v;
+    return SG_OK;
+}
+
+sg_status sg_json_read(json_t **value, const char *path, size_t max, sg_error *err)
+{
+    char *text;
+    size_t n;
+    SG_TRY(sg_file_read(path, max, &text, &n, err));
+    sg_status st = sg_json_parse(value, text, n, path, err);
+    sg_free(text);
+    return st;
+}
