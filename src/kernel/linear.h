@@ -1,0 +1,63 @@
+/* kernel/linear.h - linear layers: out[m][j] = sum over i of x[m][i] * W[j][i].
+ *
+ * W is [n][k] in a GGUF element type.  A kernel table repacks it once into tiles of 16 rows (of W) that
+ * its instructions want; activations are turned into the table's form once per row.  Then one entry
+ * serves every number of rows m, with gathered row pointers.
+ *
+ * The contract that everything above stands on: out[m][j] is a pure function of row x[m], row W[j] and
+ * k.  It does not depend on how many rows travel together, on the tile range, nor on the worker.  For
+ * block-quantised weights this comes about because sums inside a block are exact integers and the
+ * floating-point operations per block are the same and in the same order in every kernel of a table:
+ *
+ *     acc = 0
+ *     for each block b of 32 in rising order:
+ *         acc = fma((float)dot_int(b), dw[j][b] * dx[m][b], acc)        (one rounding for the product of scales)
+ *         types with a minimum: acc = fma(-mw[j][b], sx[m][b], acc)     (sx = sum of the block's activations as float)
+ *
+ * A table may use another order when it uses it for all m.
+ */
+#ifndef SG_KERNEL_LINEAR_H
+#define SG_KERNEL_LINEAR_H
+
+#include "base/cpu.h"
+#include "base/dtype.h"
+
+enum { SG_TILE = 16 }; /* rows of W in a packed tile */
+
+/* The forms that activations take. */
+typedef enum sg_act {
+    SG_ACT_F32,  /* as they are */
+    SG_ACT_BF16, /* rounded to bfloat16 */
+    SG_ACT_Q8,   /* blocks of 32: int8 values, float scale, and what the table needs beside them */
+    SG_ACT_END,
+} sg_act;
+
+typedef struct sg_linear_kernel {
+    sg_act act;
+
+    /* Bytes of one packed tile (16 rows of W, k columns); a multiple of 64. */
+    size_t (*tile_bytes)(int k);
+
+    /* Pack `rows` (1 to 16) consecutive stored rows into one tile; missing rows become zeros. */
+    void (*pack)(void *tile, const void *stored, int rows, int k);
+
+    /* out[m][j] for m in [0, nrow) and j in [16*tile0, min(16*tile1, n)).  `x[m]` are rows in the form
+     * `act`, 64-byte aligned; `packed` is the start of all tiles; out[m] points at column 0. */
+    void (*mul)(float *const *out, const void *const *x, int nrow, const void *packed, int tile0, int tile1, int n, int k);
+} sg_linear_kernel;
+
+/* The kernel of a table for weights of `type` with k columns; every table has one for every type whose
+ * sg_dtype_info.weight is set (missing ones fall back to the table below).  k is a multiple of the type's block. */
+const sg_linear_kernel *sg_linear_kernel_find(sg_isa isa, sg_dtype type, int k);
+
+/* Bytes of one activation row of k values in form `act`, rounded up to 64. */
+size_t sg_act_row_bytes(sg_act act, int k);
+
+/* Turn x[0..k) into form `act`.  k need not be a multiple of 32: the rest of the last block is zero. */
+void sg_act_quantize(sg_isa isa, sg_act act, void *dst, const float *x, int k);
+
+/* The reference: stored rows decoded to float32, products and sums in float32 (64 interleaved partial
+ * sums, then pairwise).  out[j] for j in [j0, j1); what --exact uses, and what tests compare to. */
+void sg_linear_exact(float *const *out, const float *const *x, int nrow, const void *stored, sg_dtype type, int j0, int j1, int k);
+
+#endif
