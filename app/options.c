@@ -1,3 +1,10 @@
+/* app/options.c - parsing, --help and the man page from one option table.
+ *
+ * Values are stored where the table points as they are read, so that a later option wins over an
+ * earlier one.  Wrong usage ends the program here, in one place and with one form of message; a command
+ * only ever sees well-formed values.  getopt_long was not used because it knows neither types nor help
+ * texts, and each command would repeat both.
+ */
 #include "options.h"
 
 #include "segue.h"

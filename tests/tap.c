@@ -1,3 +1,10 @@
+/* tests/tap.c - the harness behind tests/tap.h.
+ *
+ * Tests register themselves before main.  Output is TAP, one line a test, which Meson reads; comments
+ * carry what a person needs to repeat a failure.  The allocation loop runs a body with the n-th
+ * allocation failing, alternating between one failure and failure from then on: the first finds code
+ * that goes on with NULL, the second finds clean-up that allocates.
+ */
 #include "tap.h"
 
 #include "base/clock.h"

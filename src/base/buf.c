@@ -1,3 +1,10 @@
+/* base/buf.c - a growable byte string.
+ *
+ *     data: [ len bytes ][NUL][ room up to cap ]
+ *
+ * Growth is by half, so that n additions cost O(n).  A failure sticks (see the header), which keeps the
+ * code that builds text free of checks.
+ */
 #include "base/buf.h"
 
 #include "base/heap.h"

@@ -1,3 +1,9 @@
+/* base/cpu.c - CPUID, the AMX permission, and how much of the machine is ours.
+ *
+ * A feature counts only when the operating system saves its registers too (XCR0).  AMX is asked for
+ * once per process: Linux gives tile state only on request, and refuses in some sandboxes.  CPU and
+ * memory limits of containers are read from cgroup v2 and v1 files; what cannot be read is no limit.
+ */
 #include "base/cpu.h"
 
 #include <cpuid.h>

@@ -1,3 +1,6 @@
+/* base/dtype.c - the table of element types.  Sizes are those of GGML's file format; types without
+ * `weight` can be named and measured but no model runs with them.
+ */
 #include "base/dtype.h"
 
 #include <string.h>

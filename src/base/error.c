@@ -1,3 +1,9 @@
+/* base/error.c - error values with one printable line.
+ *
+ * Texts often carry names from a file that somebody else wrote.  A terminal must not obey them and a
+ * log must stay one line an error, so everything that is not a printable character is escaped here,
+ * once, instead of by each caller.
+ */
 #include "base/error.h"
 
 #include "base/utf8.h"

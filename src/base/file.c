@@ -1,3 +1,10 @@
+/* base/file.c - mapped reading, and writing that leaves a whole file or none.
+ *
+ * Models are mapped, not read: weights go straight from the page cache into their packed form, and the
+ * pages can be given back afterwards.  Files are opened non-blocking so that a FIFO cannot hang the
+ * program; only regular files are accepted.  A writer collects in 64 KiB, writes to a temporary file in
+ * the same folder (rename must not cross file systems), syncs and renames.
+ */
 #include "base/file.h"
 
 #include "base/buf.h"

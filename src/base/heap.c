@@ -1,3 +1,13 @@
+/* base/heap.c - the door to the allocator: counts, caps, and fails on demand.
+ *
+ * The account is kept in what malloc really gave (malloc_usable_size), with relaxed atomics: the cap is
+ * a guard for the machine, not a fence between threads, and may be passed by a race for the moment that
+ * it takes to notice.  No header is put before the blocks, so a pointer from here can be given to a
+ * library that takes malloc and free.
+ *
+ * Large aligned blocks (packed weights, KV) get mappings of their own on a 2 MiB boundary: huge pages
+ * save TLB misses when a decode step streams the whole model.
+ */
 #include "base/heap.h"
 
 #include <malloc.h>

@@ -1,3 +1,6 @@
+/* base/utf8.c - strict UTF-8 by the table of RFC 3629 section 4: the lead byte decides the length and
+ * the range of the second byte; all later bytes are 80..BF.
+ */
 #include "base/utf8.h"
 
 /* Bytes that a lead byte announces, 0 when it cannot lead; the range allowed for the second byte

@@ -72,9 +72,10 @@ void sg_op_embed(sg_ops *ops, float *out, sg_dtype type, const void *table, int 
 
 /* ---- norms and elementwise ------------------------------------------------------ */
 
-/* out = x * w / sqrt(mean(x^2) + eps), per row of n; `group` norms per row (q and k norm per head: n = head_dim, group = heads; w [n] shared).
- * out may be x.  w NULL means ones. */
-void sg_op_rms_norm(sg_ops *ops, float *out, const float *x, size_t stride, int nrow, int group, int n, const float *w, float eps);
+/* out = x * w / sqrt(mean(x^2) + eps), per row of n; `group` norms per row (q and k norm per head: n =
+ * head_dim, group = heads, w [n] shared).  out may be x.  w NULL means ones. */
+void sg_op_rms_norm(sg_ops *ops, float *out, const float *x, size_t stride, int nrow, int group, int n, const float *w,
+                    float eps);
 
 /* LayerNorm with weight and bias (either may be NULL). */
 void sg_op_layer_norm(sg_ops *ops, float *out, const float *x, size_t stride, int nrow, int n, const float *w, const float *b, float eps);
@@ -82,7 +83,8 @@ void sg_op_layer_norm(sg_ops *ops, float *out, const float *x, size_t stride, in
 typedef enum sg_glu { SG_GLU_SILU, SG_GLU_GELU_TANH, SG_GLU_GELU, SG_GLU_OAI /* gpt-oss: clamped, alpha 1.702, limit 7 */ } sg_glu;
 
 /* out[r][i] = act(gate[r][i]) * up[r][i], n columns; out may be gate. */
-void sg_op_glu(sg_ops *ops, float *out, size_t out_stride, const float *gate, size_t gate_stride, const float *up, size_t up_stride, int nrow, int n, sg_glu kind);
+void sg_op_glu(sg_ops *ops, float *out, size_t out_stride, const float *gate, size_t gate_stride, const float *up,
+               size_t up_stride, int nrow, int n, sg_glu kind);
 
 typedef enum sg_unary { SG_UNARY_GELU, SG_UNARY_GELU_TANH, SG_UNARY_SILU, SG_UNARY_TANH, SG_UNARY_RELU } sg_unary;
 void sg_op_unary(sg_ops *ops, float *x, size_t stride, int nrow, int n, sg_unary kind);
@@ -132,7 +134,8 @@ typedef struct sg_rows {
 } sg_rows;
 
 /* Store k [nrow][nkv*dk] and v [nrow][nkv*dv] (NULL when V aliases K) at each row's position. */
-void sg_op_kv_write(sg_ops *ops, const sg_kv_layer *kv, const sg_rows *rows, const float *k, size_t k_stride, const float *v, size_t v_stride);
+void sg_op_kv_write(sg_ops *ops, const sg_kv_layer *kv, const sg_rows *rows, const float *k, size_t k_stride, const float *v,
+                    size_t v_stride);
 
 typedef struct sg_attention {
     int nhead;
@@ -146,7 +149,8 @@ typedef struct sg_attention {
 
 /* out [nrow][nhead*dv] = attention of q [nrow][nhead*dk] over the stored keys of each row's sequence.
  * Head h reads KV head h / (nhead/nkv).  Ranges are split by position only. */
-void sg_op_attention(sg_ops *ops, float *out, size_t out_stride, const float *q, size_t q_stride, const sg_attention *a, const sg_kv_layer *kv, const sg_rows *rows);
+void sg_op_attention(sg_ops *ops, float *out, size_t out_stride, const float *q, size_t q_stride, const sg_attention *a,
+                     const sg_kv_layer *kv, const sg_rows *rows);
 
 /* ---- experts --------------------------------------------------------------------------- */
 
@@ -158,6 +162,7 @@ typedef struct sg_experts {
 
 /* out [nrow][dim] (+= when add) = sum over the `k` chosen experts of weight * down(glu(gate x, up x)).
  * id and weight are [nrow][k].  Rows are grouped by expert; the sum per row runs in the order of id[r][0..k). */
-void sg_op_experts(sg_ops *ops, float *out, const float *x, int nrow, const sg_experts *e, const int32_t *id, const float *weight, int k, bool add);
+void sg_op_experts(sg_ops *ops, float *out, const float *x, int nrow, const sg_experts *e, const int32_t *id,
+                   const float *weight, int k, bool add);
 
 #endif
