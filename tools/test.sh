@@ -42,8 +42,10 @@ suite() {
 	shift
 	meson test -C "$dir" --no-rebuild --print-errorlogs "$@" >"$dir/test.log" 2>&1
 	status=$?
-	counts=$(sed -n 's/.*<testsuite name="[^"]*" tests="\([0-9]*\)" errors="\([0-9]*\)" failures="\([0-9]*\)" skipped="\([0-9]*\)".*/\1 \2 \3 \4/p' \
-		"$dir/meson-logs/testlog.junit.xml" | awk '{t += $1; f += $2 + $3; s += $4} END {print t + 0, f + 0, s + 0}')
+	counts=$(grep -o '<testsuite name="[^"]*" tests="[0-9]*" errors="[0-9]*" failures="[0-9]*" skipped="[0-9]*"' \
+		"$dir/meson-logs/testlog.junit.xml" | tr -d '"' | awk -F '[= ]' '
+		{for (i = 1; i < NF; i++) {if ($i == "tests") t += $(i + 1); if ($i == "errors" || $i == "failures") f += $(i + 1)
+		 if ($i == "skipped") s += $(i + 1)}} END {print t + 0, f + 0, s + 0}')
 	# shellcheck disable=SC2086
 	set -- $counts
 	if [ $status -ne 0 ]; then
