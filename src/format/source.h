@@ -1,0 +1,44 @@
+/* format/source.h - what the readers share: building an sg_weights.  Private to format/. */
+#ifndef SG_FORMAT_SOURCE_H
+#define SG_FORMAT_SOURCE_H
+
+#include "format/weights.h"
+
+enum { SG_MAX_FILES = 10000 }; /* parts of one model */
+
+struct sg_weights {
+    sg_source source;
+    char *path;
+    sg_dict *meta;
+    sg_file *files; /* nfile of them; fixed before the first tensor is added, because tensors point at them */
+    size_t nfile;
+    bool borrowed; /* files[0] is the caller's memory, not a mapping */
+    sg_tensor *tensors;
+    size_t n, cap;
+    uint32_t *by_name; /* [n] indices sorted by name, made by sg_weights_seal */
+    char *tokenizer_json, *tokenizer_config, *chat_template;
+};
+
+/* A new empty one; NULL when out of memory. */
+sg_weights *sg_weights_new(sg_source source, const char *path);
+
+/* Add a tensor: a copy of *t with its own copy of name[0..n).  The recipe is owned from then on (also on
+ * failure). */
+sg_status sg_weights_add(sg_weights *w, const sg_tensor *t, const char *name, size_t n, sg_error *err);
+
+/* Sort the names and refuse duplicates.  Once, after the last tensor. */
+sg_status sg_weights_seal(sg_weights *w, sg_error *err);
+
+/* Check that the tensors of file `f` which lie in it do not share bytes. */
+sg_status sg_weights_check_overlap(const sg_weights *w, const sg_file *f, sg_error *err);
+
+/* Fill t->bytes from its type and shape.  false when it does not fit 63 bits or a row is no whole number
+ * of blocks (*why says which). */
+bool sg_tensor_size(sg_tensor *t, const char **why);
+
+/* The readers.  Each fills an empty w. */
+sg_status sg_gguf_open(sg_weights *w, sg_error *err);    /* w->path, or w->files[0] when borrowed */
+sg_status sg_hf_open(sg_weights *w, sg_error *err);      /* directory w->path */
+sg_status sg_llama2c_open(sg_weights *w, sg_error *err); /* file w->path */
+
+#endif

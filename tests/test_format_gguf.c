@@ -1,0 +1,76 @@
+/* The GGUF reader: directories of the golden models, verdicts on hostile headers, split sets. */
+#include "tap.h"
+
+#include "base/heap.h"
+#include "format/weights.h"
+
+#include <dirent.h>
+#include <stdlib.h>
+
+static bool open_close(void *arg)
+{
+    sg_weights *w = NULL;
+    bool ok = sg_weights_open(&w, arg, NULL) == SG_OK;
+    sg_weights_close(w);
+    return ok;
+}
+
+TEST(golden_models_open)
+{
+    if (!tap_shared()) {
+        tap_skip("no shared data");
+        return;
+    }
+    char dir[512];
+    snprintf(dir, sizeof dir, "%s/data/golden/arch", tap_shared());
+    DIR *d = opendir(dir);
+    CHECK(d);
+    int nmodel = 0;
+    size_t ntensor = 0, nkey = 0;
+    for (struct dirent *e; (e = readdir(d));) {
+        char path[1024];
+        snprintf(path, sizeof path, "%s/%s/model.gguf", dir, e->d_name);
+        if (!sg_path_exists(path))
+            continue;
+        sg_error err;
+        sg_weights *w;
+        CHECK_OK(sg_weights_open(&w, path, &err));
+        for (size_t i = 0; i < sg_weights_count(w); i++) {
+            const sg_tensor *t = sg_weights_at(w, i);
+            CHECK(sg_weights_find(w, t->name) == t);
+            CHECK(t->data && t->bytes > 0);
+            void *copy = malloc(t->bytes);
+            CHECK_OK(sg_weights_read(w, t, copy, &err));
+            CHECK(memcmp(copy, t->data, t->bytes) == 0);
+            free(copy);
+            sg_weights_drop(w, t);
+        }
+        CHECK(!sg_weights_find(w, "no.such.tensor"));
+        CHECK(sg_weights_find(w, "token_embd.weight"));
+        ntensor += sg_weights_count(w);
+        nkey += sg_dict_count(sg_weights_meta(w));
+        sg_weights_close(w);
+        nmodel++;
+    }
+    closedir(d);
+    CHECK(nmodel > 30);
+    tap_note("%d models, %zu tensors, %zu keys", nmodel, ntensor, nkey);
+}
+
+TEST(every_allocation_can_fail)
+{
+    if (!tap_shared()) {
+        tap_skip("no shared data");
+        return;
+    }
+    char path[512];
+    snprintf(path, sizeof path, "%s/data/hostile/gguf/valid-llama-spm.gguf", tap_shared());
+    CHECK_ALLOC_LOOP(open_close, path);
+    snprintf(path, sizeof path, "%s/data/hostile/gguf/tensor-name-duplicate.gguf", tap_shared());
+    sg_error err;
+    sg_weights *w = NULL;
+    CHECK_FAILS(sg_weights_open(&w, path, &err), SG_E_FORMAT, "blk.0.attn_q.weight");
+    CHECK(!w);
+}
+
+TAP_MAIN
