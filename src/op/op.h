@@ -35,9 +35,15 @@ sg_pool *sg_ops_pool(sg_ops *ops);
 bool sg_ops_exact(const sg_ops *ops);
 sg_isa sg_ops_isa(const sg_ops *ops);
 
-/* Make the scratch large enough for steps of `nrow` rows of up to `width` values and `njob` linear jobs, so that later
+/* Make the scratch large enough for steps of `nrow` rows of up to `width` values (in or out), so that later
  * ops do not allocate.  SG_E_NOMEM. */
 sg_status sg_ops_reserve(sg_ops *ops, int nrow, int width, sg_error *err);
+
+/* The same for sg_op_experts with that shape. */
+sg_status sg_ops_reserve_experts(sg_ops *ops, int nrow, int k, int dim, int nff, int nexpert, sg_error *err);
+
+/* Values in one key or value head at most; models with more are refused at load. */
+enum { SG_HEAD_DIM_MAX = 1024 };
 
 /* ---- linear layers ----------------------------------------------------------- */
 
@@ -104,7 +110,7 @@ typedef struct sg_rope_table {
     bool pairs;       /* true: 2i with 2i+1 (GGML's NORM); false: i with i + rot/2 (NEOX) */
 } sg_rope_table;
 
-/* Fill a table: angle = pos[r] * inv_freq[i], in double, times `factor`. */
+/* Fill t->cos and t->sin, [nrow][t->rot/2] of the caller's memory: angle = pos[r] * inv_freq[i], in double, times `factor`. */
 void sg_op_rope_table(sg_ops *ops, sg_rope_table *t, const int32_t *pos, int nrow, const float *inv_freq, float factor);
 
 /* Rotate dimensions [offset, offset + rot) of each of `nhead` heads of `head_dim` in place. */

@@ -1,0 +1,50 @@
+/* op/context.h - what is inside an sg_ops.  Private to op/.
+ *
+ * Scratch memory has two forms.  `shared` slots belong to the running op as a whole and grow only in the reserve
+ * calls; `worker` memory is a fixed piece for each worker.  An op that finds a slot too small has been called for
+ * a step larger than the reserved one, which is a broken invariant of the caller.
+ */
+#ifndef SG_OP_CONTEXT_H
+#define SG_OP_CONTEXT_H
+
+#include "op/op.h"
+
+typedef enum sg_scratch_slot {
+    SG_SCRATCH_ACT,     /* activation rows in a kernel's form, and pointers to rows (op/linear.c) */
+    SG_SCRATCH_EXPERTS, /* gathered rows and their results (op/experts.c) */
+    SG_SCRATCH_ROWS,    /* task lists over rows (op/attention.c) */
+    SG_SCRATCH_END,
+} sg_scratch_slot;
+
+enum {
+    SG_WORKER_BYTES = 1 << 20, /* scratch of one worker */
+};
+
+typedef struct sg_scratch {
+    void *p;
+    size_t bytes;
+} sg_scratch;
+
+struct sg_ops {
+    sg_pool *pool;
+    int nworker;
+    bool exact;
+    sg_isa isa;
+    unsigned char *worker; /* [nworker][SG_WORKER_BYTES], 64-byte aligned */
+    sg_scratch slot[SG_SCRATCH_END];
+};
+
+/* Make a slot at least that large; its contents are lost when it grows.  SG_E_NOMEM leaves it as it was. */
+sg_status sg_ops_grow(sg_ops *ops, sg_scratch_slot slot, size_t bytes, sg_error *err);
+
+/* The slot's memory (64-byte aligned), which must hold `bytes`. */
+void *sg_ops_scratch(sg_ops *ops, sg_scratch_slot slot, size_t bytes);
+
+/* SG_WORKER_BYTES of the running worker. */
+static inline void *sg_ops_worker(const sg_ops *ops, int worker) { return ops->worker + (size_t)worker * SG_WORKER_BYTES; }
+
+/* Tasks for a loop over nrow rows that cost about `work` units (a few per value) each: few rows stay on one worker,
+ * because waking another costs about as much as 16k simple operations.  Rows of task t: [t*step, min(nrow, (t+1)*step)). */
+int sg_ops_row_step(const sg_ops *ops, int nrow, int work);
+
+#endif
