@@ -46,18 +46,47 @@ typedef struct sg_linear_kernel {
     void (*mul)(float *const *out, const void *const *x, int nrow, const void *packed, int tile0, int tile1, int n, int k);
 } sg_linear_kernel;
 
+/* The tables, one a file (kernel/linear_c.c, linear_avx512.c, ...); each returns NULL for what it leaves to
+ * the table below.  Used by sg_linear_kernel_find and sg_act_quantize only. */
+const sg_linear_kernel *sg_linear_c_find(sg_dtype type, int k);
+void sg_linear_c_quantize(sg_act act, void *dst, const float *x, int k);
+
 /* The kernel of a table for weights of `type` with k columns; every table has one for every type whose
  * sg_dtype_info.weight is set (missing ones fall back to the table below).  k is a multiple of the type's block. */
 const sg_linear_kernel *sg_linear_kernel_find(sg_isa isa, sg_dtype type, int k);
 
-/* Bytes of one activation row of k values in form `act`, rounded up to 64. */
+/* Bytes of one activation row of k values in form `act`: an odd multiple of 64, so that rows that lie one
+ * after another do not fall into the same cache sets. */
 size_t sg_act_row_bytes(sg_act act, int k);
+
+/* A row in form SG_ACT_Q8, nb = ceil(k / 32) blocks; each array begins at a multiple of 64 bytes. */
+typedef struct sg_act_q8 {
+    int8_t *q;       /* [nb][32], -127 to 127 */
+    float *d;        /* [nb] x is about d * q; NaN when the block has a value that is not finite */
+    float *sx;       /* [nb] d * (sum of q) */
+    int32_t *neg;    /* [nb] minus the sum of q */
+    int32_t *neg16;  /* [nb][2] the same of each half */
+} sg_act_q8;
+
+static inline sg_act_q8 sg_act_q8_of(const void *row, int k)
+{
+    size_t nb = ((size_t)k + 31) / 32, line = (nb + 15) / 16 * 64;
+    unsigned char *p = (unsigned char *)row;
+    sg_act_q8 a = {.q = (int8_t *)p};
+    p += (nb * 32 + 63) / 64 * 64;
+    a.d = (float *)(void *)p;
+    a.sx = (float *)(void *)(p + line);
+    a.neg = (int32_t *)(void *)(p + 2 * line);
+    a.neg16 = (int32_t *)(void *)(p + 3 * line);
+    return a;
+}
 
 /* Turn x[0..k) into form `act`.  k need not be a multiple of 32: the rest of the last block is zero. */
 void sg_act_quantize(sg_isa isa, sg_act act, void *dst, const float *x, int k);
 
 /* The reference: stored rows decoded to float32, products and sums in float32 (64 interleaved partial
- * sums, then pairwise).  out[j] for j in [j0, j1); what --exact uses, and what tests compare to. */
+ * sums, then pairwise).  out[j] for j in [j0, j1); what --exact uses, and what tests compare to.  Any type that
+ * sg_quant_can_decode. */
 void sg_linear_exact(float *const *out, const float *const *x, int nrow, const void *stored, sg_dtype type, int j0, int j1, int k);
 
 #endif
