@@ -42,7 +42,7 @@ typedef struct sg_linear_kernel {
     void (*pack)(void *tile, const void *stored, int rows, int k);
 
     /* out[m][j] for m in [0, nrow) and j in [16*tile0, min(16*tile1, n)).  `x[m]` are rows in the form
-     * `act`, 64-byte aligned; `packed` is the start of all tiles; out[m] points at column 0. */
+     * `act`, 64-byte aligned (SG_ACT_F32: plain floats of any alignment); `packed` is the start of all tiles; out[m] points at column 0. */
     void (*mul)(float *const *out, const void *const *x, int nrow, const void *packed, int tile0, int tile1, int n, int k);
 } sg_linear_kernel;
 

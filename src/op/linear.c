@@ -1,0 +1,253 @@
+/* op/linear.c - linear layers over the worker pool.
+ *
+ *     x rows --quantise once--> rows in the kernels' form --+--> job 0 (q)   tiles of 16 columns | row chunks
+ *                                                           +--> job 1 (k)   ...
+ *                                                           +--> job 2 (v)
+ *
+ * Jobs that want the same form of activations share one pass over the pool: their tasks are numbered one
+ * after another.  A task is a range of tiles and a chunk of rows.  Tasks are small enough that a worker
+ * which is held up does not hold up the others for long, and a chunk of activations stays in the second
+ * level cache while the task's weights pass.  The kernels' contract makes the result independent of all that.
+ *
+ * Sums go straight to `out`; a residual or a bias is added right after, while the values are in the cache.  With a
+ * residual the task computes into the worker's scratch memory first.
+ */
+#include "base/heap.h"
+#include "kernel/quant.h"
+#include "op/context.h"
+
+#include <string.h>
+
+enum {
+    NJOB = 8,         /* jobs in one call */
+    ROW_CHUNK = 256,  /* rows in a task */
+    TASK_TILES = 32,  /* tiles in a task at most: ROW_CHUNK * TASK_TILES * 16 floats are half of the scratch */
+    TASK_BYTES = 65536, /* packed bytes in a task at least, when there are few rows */
+};
+_Static_assert(ROW_CHUNK * TASK_TILES * SG_TILE * 4 <= SG_WORKER_BYTES, "a task's results fit the scratch");
+
+/* ---- weights ------------------------------------------------------------------ */
+
+typedef struct pack_job {
+    sg_linear *w;
+    size_t tile_bytes, row_bytes;
+} pack_job;
+
+static void pack_task(void *arg, int task, int worker)
+{
+    const pack_job *p = arg;
+    const sg_linear *w = p->w;
+    (void)worker;
+    int row = task * SG_TILE, rows = w->n - row < SG_TILE ? w->n - row : SG_TILE;
+    w->kernel->pack((char *)w->packed + (size_t)task * p->tile_bytes, (const char *)w->stored + (size_t)row * p->row_bytes, rows, w->k);
+}
+
+sg_status sg_linear_init(sg_linear *w, sg_ops *ops, sg_dtype type, int n, int k, const void *stored, const float *bias, sg_error *err)
+{
+    const sg_dtype_info *info = sg_dtype_of(type);
+    if (!info->weight)
+        return sg_fail(err, SG_E_UNSUPPORTED, "weights of type %s cannot be used", info->name);
+    if (n < 1 || k < 1 || (uint32_t)k % info->block)
+        return sg_fail(err, SG_E_FORMAT, "a %s weight of %d x %d: rows are whole blocks of %u", info->name, n, k, info->block);
+    sg_linear made = {.n = n, .k = k, .type = type, .stored = stored, .bias = bias};
+    if (!sg_ops_exact(ops)) {
+        made.kernel = sg_linear_kernel_find(sg_ops_isa(ops), type, k);
+        pack_job p = {.w = &made, .tile_bytes = made.kernel->tile_bytes(k), .row_bytes = sg_dtype_row_bytes(type, (uint64_t)k)};
+        int ntile = (n + SG_TILE - 1) / SG_TILE;
+        if (__builtin_mul_overflow(p.tile_bytes, (size_t)ntile, &made.packed_bytes))
+            return sg_fail_nomem(err, "a packed weight");
+        made.packed = sg_alloc_aligned(64, made.packed_bytes);
+        if (!made.packed)
+            return sg_fail_nomem(err, "a packed weight");
+        sg_pool_run(sg_ops_pool(ops), pack_task, &p, ntile);
+        made.stored = NULL;
+    }
+    *w = made;
+    return SG_OK;
+}
+
+void sg_linear_fini(sg_linear *w)
+{
+    if (w->packed)
+        sg_free_aligned(w->packed, w->packed_bytes);
+    memset(w, 0, sizeof *w);
+}
+
+/* ---- activations ---------------------------------------------------------------- */
+
+typedef struct act_pass {
+    sg_isa isa;
+    sg_act act;
+    const float *x;
+    size_t stride, row_bytes;
+    unsigned char *rows;
+    int nrow, k, step;
+} act_pass;
+
+static void act_task(void *arg, int task, int worker)
+{
+    const act_pass *p = arg;
+    (void)worker;
+    int end = (task + 1) * p->step < p->nrow ? (task + 1) * p->step : p->nrow;
+    for (int m = task * p->step; m < end; m++)
+        sg_act_quantize(p->isa, p->act, p->rows + (size_t)m * p->row_bytes, p->x + (size_t)m * p->stride, p->k);
+}
+
+/* ---- multiplication --------------------------------------------------------------- */
+
+typedef struct part {
+    const sg_linear_job *job;
+    float **out;     /* [nrow] */
+    int step, ntask; /* tiles in a task; tasks, row chunks included */
+} part;
+
+typedef struct mul_pass {
+    bool exact;
+    int nrow, npart;
+    const void *const *rows; /* [nrow] */
+    part part[NJOB];
+    sg_ops *ops;
+} mul_pass;
+
+/* out (+)= sums (+ bias) for columns [j0, j1) of a row; `sum` may be out. */
+static void finish(float *out, const float *sum, const float *bias, bool add, int j0, int j1)
+{
+    if (bias)
+        for (int j = j0; j < j1; j++) {
+            float v = sum[j] + bias[j];
+            out[j] = add ? out[j] + v : v;
+        }
+    else
+        for (int j = j0; j < j1; j++)
+            out[j] = out[j] + sum[j];
+}
+
+static void mul_range(const mul_pass *p, const part *q, int tile0, int tile1, int row0, int row1, float *scratch)
+{
+    const sg_linear *w = q->job->w;
+    int j0 = tile0 * SG_TILE, j1 = tile1 * SG_TILE < w->n ? tile1 * SG_TILE : w->n, nrow = row1 - row0;
+    float *sum[ROW_CHUNK], **out = q->out + row0;
+    if (q->job->add) {
+        size_t width = (size_t)(tile1 - tile0) * SG_TILE;
+        for (int m = 0; m < nrow; m++)
+            sum[m] = scratch + (size_t)m * width - j0;
+        out = sum;
+    }
+    if (p->exact)
+        sg_linear_exact(out, (const float *const *)p->rows + row0, nrow, w->stored, w->type, j0, j1, w->k);
+    else
+        w->kernel->mul(out, p->rows + row0, nrow, w->packed, tile0, tile1, w->n, w->k);
+    if (q->job->add || w->bias)
+        for (int m = 0; m < nrow; m++)
+            finish(q->out[row0 + m], out[m], w->bias, q->job->add, j0, j1);
+}
+
+static void mul_task(void *arg, int task, int worker)
+{
+    const mul_pass *p = arg;
+    const part *q = p->part;
+    while (task >= q->ntask)
+        task -= q++->ntask;
+    int ntile = (q->job->w->n + SG_TILE - 1) / SG_TILE, nrange = (ntile + q->step - 1) / q->step;
+    int tile0 = task % nrange * q->step, tile1 = tile0 + q->step < ntile ? tile0 + q->step : ntile;
+    int row0 = task / nrange * ROW_CHUNK, row1 = row0 + ROW_CHUNK < p->nrow ? row0 + ROW_CHUNK : p->nrow;
+    mul_range(p, q, tile0, tile1, row0, row1, sg_ops_worker(p->ops, worker));
+}
+
+/* Tiles in a task: about six tasks for each worker over all jobs, but not so few bytes that taking tasks costs. */
+static int tiles_in_task(const sg_linear *w, int total_tiles, int nrow, int nworker)
+{
+    int step = total_tiles / (6 * nworker);
+    if (w->packed_bytes) {
+        size_t tile = w->packed_bytes / (size_t)((w->n + SG_TILE - 1) / SG_TILE);
+        size_t least = (size_t)TASK_BYTES / (size_t)(nrow < 16 ? nrow : 16) / tile;
+        step = (size_t)step < least ? (int)least : step;
+    }
+    return step < 1 ? 1 : step > TASK_TILES ? TASK_TILES : step;
+}
+
+/* The jobs that take x in form `act` (every job on the exact path).  `memory` holds the rows and pointers. */
+static void run_form(sg_ops *ops, sg_act act, const float *x, size_t x_stride, int nrow, const sg_linear_job *jobs, int njob)
+{
+    mul_pass p = {.exact = ops->exact, .nrow = nrow, .ops = ops};
+    int total_tiles = 0, k = 0;
+    for (int i = 0; i < njob; i++)
+        if (ops->exact || jobs[i].w->kernel->act == act) {
+            p.part[p.npart++].job = &jobs[i];
+            total_tiles += (jobs[i].w->n + SG_TILE - 1) / SG_TILE;
+            k = jobs[i].w->k;
+        }
+    if (!p.npart)
+        return;
+
+    bool direct = ops->exact || act == SG_ACT_F32;
+    size_t row_bytes = direct ? 0 : sg_act_row_bytes(act, k), rows_bytes = row_bytes * (size_t)nrow;
+    unsigned char *memory = sg_ops_scratch(ops, SG_SCRATCH_ACT, rows_bytes + (size_t)(p.npart + 1) * (size_t)nrow * sizeof(void *));
+    const void **rows = (const void **)(void *)(memory + rows_bytes);
+    for (int m = 0; m < nrow; m++)
+        rows[m] = direct ? (const void *)(x + (size_t)m * x_stride) : memory + (size_t)m * row_bytes;
+    if (!direct) {
+        act_pass a = {ops->isa, act, x, x_stride, row_bytes, memory, nrow, k, sg_ops_row_step(ops, nrow, k)};
+        sg_pool_run(ops->pool, act_task, &a, (nrow + a.step - 1) / a.step);
+    }
+
+    int ntask = 0, nchunk = (nrow + ROW_CHUNK - 1) / ROW_CHUNK;
+    p.rows = rows;
+    for (int i = 0; i < p.npart; i++) {
+        part *q = &p.part[i];
+        q->out = (float **)(void *)(rows + (size_t)(i + 1) * (size_t)nrow);
+        for (int m = 0; m < nrow; m++)
+            q->out[m] = q->job->out + (size_t)m * q->job->out_stride;
+        q->step = tiles_in_task(q->job->w, total_tiles, nrow, ops->nworker);
+        int ntile = (q->job->w->n + SG_TILE - 1) / SG_TILE;
+        q->ntask = (ntile + q->step - 1) / q->step * nchunk;
+        ntask += q->ntask;
+    }
+    sg_pool_run(ops->pool, mul_task, &p, ntask);
+}
+
+void sg_op_linear(sg_ops *ops, const float *x, size_t x_stride, int nrow, const sg_linear_job *jobs, int njob)
+{
+    SG_ASSERT(njob <= NJOB);
+    if (nrow <= 0)
+        return;
+    if (ops->exact) {
+        run_form(ops, SG_ACT_F32, x, x_stride, nrow, jobs, njob);
+        return;
+    }
+    for (int act = 0; act < SG_ACT_END; act++)
+        run_form(ops, (sg_act)act, x, x_stride, nrow, jobs, njob);
+}
+
+/* ---- embedding rows ------------------------------------------------------------------- */
+
+typedef struct embed_pass {
+    float *out;
+    const unsigned char *table;
+    const int32_t *id;
+    size_t row_bytes;
+    sg_dtype type;
+    int n, nrow, step;
+    float scale;
+} embed_pass;
+
+static void embed_task(void *arg, int task, int worker)
+{
+    const embed_pass *p = arg;
+    (void)worker;
+    int end = (task + 1) * p->step < p->nrow ? (task + 1) * p->step : p->nrow;
+    for (int r = task * p->step; r < end; r++) {
+        float *out = p->out + (size_t)r * (size_t)p->n;
+        sg_quant_decode(p->type, out, p->table + (size_t)p->id[r] * p->row_bytes, (size_t)p->n);
+        for (int i = 0; p->scale != 1 && i < p->n; i++)
+            out[i] *= p->scale;
+    }
+}
+
+void sg_op_embed(sg_ops *ops, float *out, sg_dtype type, const void *table, int n, const int32_t *id, int nrow, float scale)
+{
+    if (nrow <= 0)
+        return;
+    embed_pass p = {out, table, id, sg_dtype_row_bytes(type, (uint64_t)n), type, n, nrow, sg_ops_row_step(ops, nrow, n * 4), scale};
+    sg_pool_run(ops->pool, embed_task, &p, (nrow + p.step - 1) / p.step);
+}

@@ -1,0 +1,315 @@
+/* Every kernel of every table that this machine has, against a double-precision reference.
+ *
+ *   kcheck            check; TAP on standard output
+ *   kcheck --bench    time instead: rows M = 1, 2, 4, 8, 16, 64, 256 for N = K = 2048, one thread
+ *
+ * A check makes random weights in the type, random activations, and runs the kernel over all rows.  Then
+ *   - each result is within a few float32 roundings of the sum in double over the same quantised values;
+ *   - each row alone, and each tile alone, gives the same bits;
+ *   - cells before and after each output row, and the packed bytes, are untouched.
+ */
+#include "base/clock.h"
+#include "base/cpu.h"
+#include "kernel/linear.h"
+#include "kernel/quant.h"
+#include "tap.h"
+
+#include <stdlib.h>
+
+static const sg_dtype types[] = {SG_F32,  SG_F16,  SG_BF16, SG_Q4_0, SG_Q4_1, SG_Q5_0,   SG_Q5_1,   SG_Q8_0,
+                                 SG_Q2_K, SG_Q3_K, SG_Q4_K, SG_Q5_K, SG_Q6_K, SG_IQ4_NL, SG_IQ4_XS, SG_MXFP4};
+enum { NTYPE = sizeof types / sizeof *types, GUARD = 16 };
+
+/* Weights of one shape: stored bytes, their values, and the packed tiles. */
+typedef struct weights {
+    sg_dtype type;
+    int n, k;
+    const sg_linear_kernel *kernel;
+    unsigned char *stored;
+    float *value;
+    unsigned char *packed;
+    size_t packed_bytes, tile_bytes;
+} weights;
+
+static float normal(void)
+{
+    double u = sg_rng_unit(tap_rng()) + 1e-12, v = sg_rng_unit(tap_rng());
+    return (float)(sqrt(-2 * log(u)) * cos(6.283185307179586 * v));
+}
+
+static weights make_weights(sg_isa isa, sg_dtype type, int n, int k)
+{
+    size_t row = sg_dtype_row_bytes(type, (uint64_t)k), count = (size_t)n * (size_t)k;
+    weights w = {.type = type, .n = n, .k = k, .kernel = sg_linear_kernel_find(isa, type, k)};
+    w.value = sg_alloc(count * sizeof *w.value);
+    w.stored = sg_alloc(row * (size_t)n);
+    for (size_t i = 0; i < count; i++)
+        w.value[i] = normal() * 0.05f + 0.01f;
+    sg_quant_encode(type, w.stored, w.value, (size_t)n, (size_t)k, NULL);
+    for (int j = 0; j < n; j++)
+        sg_quant_decode(type, w.value + (size_t)j * (size_t)k, w.stored + (size_t)j * row, (size_t)k);
+    w.tile_bytes = w.kernel->tile_bytes(k);
+    int ntile = (n + SG_TILE - 1) / SG_TILE;
+    w.packed_bytes = w.tile_bytes * (size_t)ntile;
+    w.packed = sg_alloc_aligned(64, w.packed_bytes);
+    for (int t = 0; t < ntile; t++) {
+        int rows = n - t * SG_TILE < SG_TILE ? n - t * SG_TILE : SG_TILE;
+        w.kernel->pack(w.packed + (size_t)t * w.tile_bytes, w.stored + (size_t)t * SG_TILE * row, rows, k);
+    }
+    return w;
+}
+
+static void free_weights(weights *w)
+{
+    sg_free(w->value);
+    sg_free(w->stored);
+    sg_free_aligned(w->packed, w->packed_bytes);
+}
+
+/* Rows of activations: floats, the kernel's form, pointers. */
+typedef struct rows {
+    int nrow, k;
+    float *x;
+    unsigned char *form;
+    size_t row_bytes, form_bytes;
+    const void **at;
+} rows;
+
+static rows make_rows(sg_isa isa, sg_act act, int nrow, int k)
+{
+    rows r = {.nrow = nrow, .k = k, .row_bytes = sg_act_row_bytes(act, k)};
+    r.form_bytes = r.row_bytes * (size_t)nrow;
+    r.x = sg_alloc((size_t)nrow * (size_t)k * sizeof *r.x);
+    r.form = sg_alloc_aligned(64, r.form_bytes);
+    r.at = sg_alloc((size_t)nrow * sizeof *r.at);
+    for (int m = 0; m < nrow; m++) {
+        float *x = r.x + (size_t)m * (size_t)k;
+        for (int i = 0; i < k; i++)
+            x[i] = normal();
+        sg_act_quantize(isa, act, r.form + (size_t)m * r.row_bytes, x, k);
+        r.at[m] = r.form + (size_t)m * r.row_bytes;
+    }
+    return r;
+}
+
+static void free_rows(rows *r)
+{
+    sg_free(r->x);
+    sg_free_aligned(r->form, r->form_bytes);
+    sg_free(r->at);
+}
+
+/* Value i of a row in form `act`. */
+static double form_value(sg_act act, const void *row, int k, int i)
+{
+    if (act == SG_ACT_F32)
+        return ((const float *)row)[i];
+    if (act == SG_ACT_BF16) {
+        uint32_t u = (uint32_t)((const uint16_t *)row)[i] << 16;
+        float f;
+        memcpy(&f, &u, 4);
+        return f;
+    }
+    sg_act_q8 a = sg_act_q8_of(row, k);
+    return (double)a.d[i / 32] * a.q[i];
+}
+
+/* The largest of |have - want| over the sum of |w x| of that output, in units of 2^-24. */
+static double worst_error(const weights *w, const rows *r, const float *out, size_t stride)
+{
+    double worst = 0;
+    double *x = sg_alloc((size_t)w->k * sizeof *x);
+    for (int m = 0; m < r->nrow; m++) {
+        for (int i = 0; i < w->k; i++)
+            x[i] = form_value(w->kernel->act, r->at[m], w->k, i);
+        for (int j = 0; j < w->n; j++) {
+            double want = 0, size = 1e-30;
+            for (int i = 0; i < w->k; i++) {
+                double term = (double)w->value[(size_t)j * (size_t)w->k + (size_t)i] * x[i];
+                want += term;
+                size += fabs(term);
+            }
+            double e = fabs((double)out[(size_t)m * stride + (size_t)j] - want) / size * 0x1p24;
+            worst = e > worst || isnan(e) ? e : worst;
+        }
+    }
+    sg_free(x);
+    return worst;
+}
+
+/* The sums of rows [m0, m1) and tiles [t0, t1) into `out`, whose row m is at out + m*stride. */
+static void multiply(const weights *w, const rows *r, float *out, size_t stride, int m0, int m1, int t0, int t1)
+{
+    float **at = sg_alloc((size_t)r->nrow * sizeof *at);
+    for (int m = m0; m < m1; m++)
+        at[m] = out + (size_t)m * stride;
+    w->kernel->mul(at + m0, r->at + m0, m1 - m0, w->packed, t0, t1, w->n, w->k);
+    sg_free(at);
+}
+
+/* `out` of `count` floats filled with a pattern that no kernel writes. */
+static float *guarded(size_t count)
+{
+    float *p = sg_alloc(count * sizeof *p);
+    memset(p, 0x5a, count * sizeof *p);
+    return p;
+}
+
+static bool same(const float *a, const float *b, size_t n) { return memcmp(a, b, n * sizeof *a) == 0; }
+
+static void check_shape(sg_isa isa, sg_dtype type, int n, int k, int nrow)
+{
+    weights w = make_weights(isa, type, n, k);
+    rows r = make_rows(isa, w.kernel->act, nrow, k);
+    size_t stride = (size_t)n + GUARD, count = stride * (size_t)nrow + GUARD;
+    int ntile = (n + SG_TILE - 1) / SG_TILE;
+    float *buffer = guarded(count), *other = guarded(count), *out = buffer + GUARD, *out2 = other + GUARD;
+    multiply(&w, &r, out, stride, 0, nrow, 0, ntile);
+    double worst = worst_error(&w, &r, out, stride);
+    if (!(worst < 4 + 0.25 * k / 32))
+        tap_fail(__FILE__, __LINE__, "%s %s m %d n %d k %d: error %.1f roundings", sg_isa_name(isa), sg_dtype_name(type), nrow, n, k, worst);
+    for (int m = 0; m < nrow; m++)
+        multiply(&w, &r, out2, stride, m, m + 1, 0, ntile);
+    if (!same(buffer, other, count)) /* guard cells too: both have the same pattern there */
+        tap_fail(__FILE__, __LINE__, "%s %s m %d n %d k %d: a row alone gives other bits", sg_isa_name(isa), sg_dtype_name(type), nrow, n, k);
+    float *third = guarded(count);
+    for (int t = ntile - 1; t >= 0; t--)
+        for (int m = 0; m < nrow; m += 5)
+            multiply(&w, &r, third + GUARD, stride, m, m + 5 < nrow ? m + 5 : nrow, t, t + 1);
+    if (!same(buffer, third, count))
+        tap_fail(__FILE__, __LINE__, "%s %s m %d n %d k %d: a tile alone gives other bits", sg_isa_name(isa), sg_dtype_name(type), nrow, n, k);
+    for (size_t i = 0; i < GUARD; i++) {
+        uint32_t u;
+        memcpy(&u, &buffer[i], 4);
+        if (u != 0x5a5a5a5a)
+            tap_fail(__FILE__, __LINE__, "%s %s: wrote before the output", sg_isa_name(isa), sg_dtype_name(type));
+        memcpy(&u, &buffer[count - 1 - i], 4);
+        if (u != 0x5a5a5a5a)
+            tap_fail(__FILE__, __LINE__, "%s %s: wrote after the output", sg_isa_name(isa), sg_dtype_name(type));
+    }
+    sg_free(buffer);
+    sg_free(other);
+    sg_free(third);
+    free_rows(&r);
+    free_weights(&w);
+}
+
+TEST(linear_kernels_are_right_and_independent_of_the_batch)
+{
+    int shapes = 0;
+    for (int isa = 0; isa < SG_ISA_END; isa++) {
+        if (!sg_isa_available((sg_isa)isa))
+            continue;
+        for (int t = 0; t < NTYPE && !tap_failed(); t++) {
+            int block = (int)sg_dtype_of(types[t])->block;
+            int unit = block == 1 ? 7 : block;
+            check_shape((sg_isa)isa, types[t], 16, unit, 1);
+            check_shape((sg_isa)isa, types[t], 33, unit * (block == 1 ? 41 : block == 32 ? 9 : 3), 37);
+            for (int i = 0; i < 3; i++, shapes++) {
+                int n = 1 + (int)sg_rng_below(tap_rng(), 80), m = 1 + (int)sg_rng_below(tap_rng(), 70);
+                int k = unit * (1 + (int)sg_rng_below(tap_rng(), block == 1 ? 90 : block == 32 ? 45 : 6));
+                check_shape((sg_isa)isa, types[t], n, k, m);
+            }
+            shapes += 2;
+        }
+        tap_note("table %s checked", sg_isa_name((sg_isa)isa));
+    }
+    tap_note("%d shapes", shapes);
+}
+
+TEST(exact_linear_is_close_to_double)
+{
+    for (int t = 0; t < NTYPE; t++) {
+        int block = (int)sg_dtype_of(types[t])->block, k = block == 1 ? 4171 : 17 * 256, n = 9, nrow = 19;
+        weights w = make_weights(SG_ISA_C, types[t], n, k);
+        rows r = make_rows(SG_ISA_C, SG_ACT_F32, nrow, k);
+        float *out = guarded((size_t)(n * nrow)), *at[19];
+        const float *x[19];
+        for (int m = 0; m < nrow; m++)
+            at[m] = out + m * n, x[m] = r.x + (size_t)m * (size_t)k;
+        sg_linear_exact(at, x, nrow, w.stored, types[t], 0, n, k);
+        double worst = 0;
+        for (int m = 0; m < nrow; m++)
+            for (int j = 0; j < n; j++) {
+                double want = 0, size = 1e-30;
+                for (int i = 0; i < k; i++) {
+                    double term = (double)w.value[(size_t)j * (size_t)k + (size_t)i] * (double)x[m][i];
+                    want += term, size += fabs(term);
+                }
+                worst = fmax(worst, fabs((double)at[m][j] - want) / size * 0x1p24);
+            }
+        sg_free(out);
+        free_rows(&r);
+        free_weights(&w);
+        CHECK_NEAR(worst, 0, 8);
+    }
+}
+
+TEST(values_that_are_not_finite_stay_visible)
+{
+    for (int isa = 0; isa < SG_ISA_END; isa++) {
+        if (!sg_isa_available((sg_isa)isa))
+            continue;
+        for (int t = 0; t < NTYPE; t++) {
+            weights w = make_weights((sg_isa)isa, types[t], 16, 256);
+            rows r = make_rows((sg_isa)isa, w.kernel->act, 2, 256);
+            r.x[256 + 77] = t % 2 ? NAN : INFINITY;
+            sg_act_quantize((sg_isa)isa, w.kernel->act, r.form + r.row_bytes, r.x + 256, 256);
+            float out[32];
+            multiply(&w, &r, out, 16, 0, 2, 0, 1);
+            for (int j = 0; j < 16; j++) {
+                CHECK(isfinite(out[j]));
+                CHECK(!isfinite(out[16 + j]) || w.value[(size_t)j * 256 + 77] == 0);
+            }
+            free_rows(&r);
+            free_weights(&w);
+        }
+    }
+}
+
+/* ---- timing --------------------------------------------------------------------- */
+
+static void bench_type(sg_isa isa, sg_dtype type)
+{
+    int n = 2048, k = 2048;
+    weights w = make_weights(isa, type, n, k);
+    rows r = make_rows(isa, w.kernel->act, 256, k);
+    float *out = sg_alloc((size_t)n * 256 * sizeof *out);
+    printf("%-7s %-7s", sg_isa_name(isa), sg_dtype_name(type));
+    for (int m = 1; m <= 256; m = m == 16 ? 64 : m >= 64 ? m * 4 : m * 2) {
+        int64_t best = INT64_MAX, end = sg_clock_ns() + 60000000;
+        do {
+            int64_t t = sg_clock_ns();
+            multiply(&w, &r, out, (size_t)n, 0, m, 0, n / SG_TILE);
+            t = sg_clock_ns() - t;
+            best = t < best ? t : best;
+        } while (sg_clock_ns() < end);
+        printf(" %7.1f", 2.0 * m * n * k / (double)best);
+    }
+    printf("   %5.1f GB/s", (double)w.packed_bytes / 1e9);
+    int64_t t = sg_clock_ns();
+    for (int i = 0; i < 20; i++)
+        for (int m = 0; m < 16; m++)
+            sg_act_quantize(isa, w.kernel->act, r.form, r.x, k);
+    printf("  quantize %.2f us/row\n", (double)(sg_clock_ns() - t) / 320e3);
+    sg_free(out);
+    free_rows(&r);
+    free_weights(&w);
+}
+
+static int bench(const char *only)
+{
+    printf("GOP/s, one thread, N = K = 2048   M=1       2       4       8      16      64     256\n");
+    for (int isa = SG_ISA_AVX2; isa < SG_ISA_END; isa++)
+        for (int t = 0; t < NTYPE && sg_isa_available((sg_isa)isa); t++)
+            if (!only || strcmp(only, sg_dtype_name(types[t])) == 0)
+                bench_type((sg_isa)isa, types[t]);
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc > 1 && strcmp(argv[1], "--bench") == 0)
+        return bench(argc > 2 ? argv[2] : NULL);
+    return tap_main(argc, argv);
+}

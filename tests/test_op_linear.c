@@ -1,0 +1,146 @@
+/* Linear layers over the pool: jobs that share activations, bias, residual, exact path, odd sizes. */
+#include "kernel/quant.h"
+#include "op/op.h"
+#include "tap.h"
+
+enum { K = 512, NROW = 300 };
+
+typedef struct setup {
+    sg_ops *ops;
+    sg_linear w[3];
+    unsigned char *stored[3];
+    float *x, *out[3], bias[700];
+} setup;
+
+static const int width[3] = {700, 33, 16};
+static const sg_dtype kind[3] = {SG_Q4_K, SG_F16, SG_Q8_0};
+
+static bool open_setup(setup *s, bool exact, int nthread, sg_isa isa)
+{
+    sg_ops_options o = {.nthread = nthread, .exact = exact, .isa = isa};
+    sg_rng rng = {7};
+    memset(s, 0, sizeof *s);
+    if (sg_ops_open(&s->ops, &o, NULL) != SG_OK || sg_ops_reserve(s->ops, NROW, K, NULL) != SG_OK)
+        return false;
+    s->x = sg_alloc(sizeof(float) * NROW * K);
+    if (!s->x)
+        return false;
+    for (int i = 0; i < NROW * K; i++)
+        s->x[i] = (float)(sg_rng_unit(&rng) - 0.5);
+    for (int j = 0; j < 700; j++)
+        s->bias[j] = (float)j * 0.01f;
+    for (int i = 0; i < 3; i++) {
+        size_t count = (size_t)width[i] * K;
+        float *value = sg_alloc(count * sizeof *value);
+        s->stored[i] = sg_alloc(sg_dtype_row_bytes(kind[i], K) * (size_t)width[i]);
+        s->out[i] = sg_calloc((size_t)NROW * 701, sizeof(float));
+        if (value && s->stored[i]) {
+            for (size_t c = 0; c < count; c++)
+                value[c] = (float)(sg_rng_unit(&rng) - 0.5);
+            sg_quant_encode(kind[i], s->stored[i], value, (size_t)width[i], K, NULL);
+        }
+        bool ok = value && s->stored[i] && s->out[i];
+        sg_free(value);
+        if (!ok || sg_linear_init(&s->w[i], s->ops, kind[i], width[i], K, s->stored[i], i == 1 ? NULL : s->bias, NULL) != SG_OK)
+            return false;
+    }
+    return true;
+}
+
+static void close_setup(setup *s)
+{
+    for (int i = 0; i < 3; i++) {
+        sg_linear_fini(&s->w[i]);
+        sg_free(s->stored[i]);
+        sg_free(s->out[i]);
+    }
+    sg_free(s->x);
+    sg_ops_close(s->ops);
+}
+
+/* Job 2 adds to what is there. */
+static void run(setup *s, int row0, int row1)
+{
+    sg_linear_job jobs[3];
+    for (int i = 0; i < 3; i++)
+        jobs[i] = (sg_linear_job){&s->w[i], s->out[i] + (size_t)row0 * 701, 701, i == 2};
+    sg_op_linear(s->ops, s->x + (size_t)row0 * K, K, row1 - row0, jobs, 3);
+}
+
+TEST(results_do_not_depend_on_batch_and_threads)
+{
+    for (int exact = 0; exact < 2; exact++)
+        for (int isa = 0; isa < SG_ISA_END; isa++) {
+            if (!sg_isa_available((sg_isa)isa))
+                continue;
+            setup a, b;
+            CHECK(open_setup(&a, exact, 3, (sg_isa)isa) && open_setup(&b, exact, 1, (sg_isa)isa));
+            run(&a, 0, NROW);
+            uint64_t calls = sg_heap_calls();
+            for (int r = 0; r < NROW;) {
+                int next = r + 1 + r % 9;
+                run(&b, r, next < NROW ? next : NROW);
+                r = next;
+            }
+            CHECK(calls == sg_heap_calls());
+            for (int i = 0; i < 3; i++)
+                CHECK(memcmp(a.out[i], b.out[i], sizeof(float) * NROW * 701) == 0);
+            close_setup(&a);
+            close_setup(&b);
+        }
+}
+
+TEST(fast_path_agrees_with_exact_path)
+{
+    for (int isa = 0; isa < SG_ISA_END; isa++) {
+        if (!sg_isa_available((sg_isa)isa))
+            continue;
+        setup a, b;
+        CHECK(open_setup(&a, true, 2, (sg_isa)isa) && open_setup(&b, false, 2, (sg_isa)isa));
+        for (int r = 0; r < NROW * 701; r++)
+            a.out[2][r] = b.out[2][r] = 3;
+        run(&a, 0, NROW);
+        run(&b, 0, NROW);
+        for (int i = 0; i < 3; i++) {
+            double diff = 0, size = 0;
+            for (int r = 0; r < NROW; r++)
+                for (int j = 0; j < width[i]; j++) {
+                    double want = a.out[i][r * 701 + j], have = b.out[i][r * 701 + j];
+                    double base = (i == 1 ? 0 : j * (double)0.01f) + (i == 2 ? 3 : 0);
+                    diff += (have - want) * (have - want);
+                    size += (want - base) * (want - base);
+                }
+            tap_note("%s %s: relative error %.2e", sg_isa_name((sg_isa)isa), sg_dtype_name(kind[i]), sqrt(diff / size));
+            CHECK(sqrt(diff / size) < 0.01);
+        }
+        close_setup(&a);
+        close_setup(&b);
+    }
+}
+
+TEST(shapes_are_refused)
+{
+    sg_ops_options o = {.nthread = 1};
+    sg_ops *ops;
+    sg_error err = {0};
+    sg_linear w = {0};
+    CHECK_OK(sg_ops_open(&ops, &o, &err));
+    CHECK_FAILS(sg_linear_init(&w, ops, SG_Q4_0, 4, 48, "", NULL, &err), SG_E_FORMAT, "whole blocks");
+    CHECK_FAILS(sg_linear_init(&w, ops, SG_Q4_0, 0, 32, "", NULL, &err), SG_E_FORMAT, "0 x 32");
+    CHECK_FAILS(sg_linear_init(&w, ops, SG_I32, 4, 32, "", NULL, &err), SG_E_UNSUPPORTED, "i32");
+    CHECK(!w.packed);
+    sg_ops_close(ops);
+}
+
+static bool open_and_close(void *arg)
+{
+    (void)arg;
+    setup s;
+    bool ok = open_setup(&s, false, 2, SG_ISA_C);
+    close_setup(&s);
+    return ok;
+}
+
+TEST(allocation_failures_are_clean) { CHECK_ALLOC_LOOP(open_and_close, NULL); }
+
+TAP_MAIN
