@@ -2,79 +2,29 @@
  *
  *     task = (tile of rows, KV head, up to 32 query vectors of that head's group)
  *     for each chunk of 64 positions that the tile sees:
- *         decode K and V of the chunk to float32 in the worker's scratch, once for all queries of the task
- *         each query: scores of the positions it sees -> running softmax (Milakov and Gimelshein 2018,
- *         arXiv:1805.02867) -> weighted sum of V
+ *         the chunk's K and V as float32 in the worker's scratch, once for all queries of the task
+ *         all queries: scores -> running softmax (Milakov and Gimelshein 2018, arXiv:1805.02867) -> weighted sum of V
  *
  * A tile is a run of neighbouring rows of one sequence, so a prompt decodes each key about once for 32 / group rows
  * and a decoding sequence is a tile of one row.  Chunks begin at multiples of 64 positions, whatever the row, and a
  * query handles only the part of a chunk that it sees: its result is a function of its own q, position and keys,
- * and the same bits come out in any tile, batch or chunking of the prompt.
+ * and the same bits come out in any tile, batch or chunking of the prompt.  The inner loops are kernel/attention.h.
+ *
+ * Keys are stored in that header's groups of 16 positions when the block is a multiple of 16.  Small blocks, and
+ * MLA's latent rows where V aliases K, stay in rows and are turned around in the scratch.
  */
+#include "kernel/attention.h"
 #include "op/context.h"
-#include "op/math.h"
 
 #include <float.h>
+#include <math.h>
 #include <string.h>
 
-enum {
-    CHUNK = 64,   /* positions */
-    QUERIES = 32, /* query vectors of a task */
-    LANES = 16,
-};
+enum { QUERIES = 32 }; /* query vectors of a task */
 
 /* ---- rows of the cache ------------------------------------------------------------ */
 
-typedef struct q8_block {
-    uint16_t d; /* half float */
-    int8_t q[32];
-} q8_block;
-
-static void store_q8(q8_block *b, const float *x, int n)
-{
-    for (; n > 0; n -= 32, x += 32, b++) {
-        float most = 0;
-        for (int i = 0; i < 32; i++)
-            most = fmaxf(most, fabsf(x[i]));
-        float d = most / 127.0f, inv = d > 0 ? 1.0f / d : 0;
-        b->d = sg_f32_to_f16(d);
-        for (int i = 0; i < 32; i++)
-            b->q[i] = (int8_t)lrintf(fminf(fmaxf(x[i] * inv, -127.0f), 127.0f));
-    }
-}
-
-static void store_row(sg_dtype type, void *dst, const float *x, int n)
-{
-    uint16_t *h = dst;
-    if (type == SG_F32)
-        memcpy(dst, x, (size_t)n * sizeof *x);
-    else if (type == SG_F16)
-        for (int i = 0; i < n; i++)
-            h[i] = sg_f32_to_f16(x[i]);
-    else if (type == SG_BF16)
-        for (int i = 0; i < n; i++)
-            h[i] = sg_f32_to_bf16(x[i]);
-    else
-        store_q8(dst, x, n);
-}
-
-/* The first n values of a stored row. */
-static void load_row(sg_dtype type, float *x, const void *src, int n)
-{
-    const uint16_t *h = src;
-    if (type == SG_F32)
-        memcpy(x, src, (size_t)n * sizeof *x);
-    else if (type == SG_F16)
-        for (int i = 0; i < n; i++)
-            x[i] = sg_f16_to_f32(h[i]);
-    else if (type == SG_BF16)
-        for (int i = 0; i < n; i++)
-            x[i] = sg_bf16_to_f32(h[i]);
-    else
-        for (const q8_block *b = src; n > 0; n -= 32, x += 32, b++)
-            for (int i = 0; i < 32; i++)
-                x[i] = sg_f16_to_f32(b->d) * (float)b->q[i];
-}
+static bool grouped(const sg_kv_layer *kv) { return kv->block % SG_KV_GROUP == 0 && kv->v != kv->k; }
 
 static unsigned char *k_row(const sg_kv_layer *kv, int32_t block, int head, int at)
 {
@@ -87,6 +37,7 @@ static unsigned char *v_row(const sg_kv_layer *kv, int32_t block, int head, int 
 }
 
 typedef struct write_job {
+    const sg_attention_kernel *kernel;
     const sg_kv_layer *kv;
     const sg_rows *rows;
     const float *k, *v;
@@ -104,9 +55,13 @@ static void write_task(void *arg, int task, int worker)
         int pos = j->rows->pos[r], at = pos % kv->block;
         int32_t block = j->rows->table[j->rows->seq[r]][pos / kv->block];
         for (int h = 0; h < kv->nkv; h++) {
-            store_row(kv->type, k_row(kv, block, h, at), j->k + (size_t)r * j->k_stride + (size_t)h * (size_t)kv->dk, kv->dk);
+            const float *k = j->k + (size_t)r * j->k_stride + (size_t)h * (size_t)kv->dk;
+            if (grouped(kv))
+                j->kernel->store_k(kv->type, k_row(kv, block, h, at - at % SG_KV_GROUP), at % SG_KV_GROUP, k, kv->dk);
+            else
+                j->kernel->store_row(kv->type, k_row(kv, block, h, at), k, kv->dk);
             if (j->v)
-                store_row(kv->type, v_row(kv, block, h, at), j->v + (size_t)r * j->v_stride + (size_t)h * (size_t)kv->dv, kv->dv);
+                j->kernel->store_row(kv->type, v_row(kv, block, h, at), j->v + (size_t)r * j->v_stride + (size_t)h * (size_t)kv->dv, kv->dv);
         }
     }
 }
@@ -115,13 +70,14 @@ void sg_op_kv_write(sg_ops *ops, const sg_kv_layer *kv, const sg_rows *rows, con
 {
     if (rows->nrow <= 0)
         return;
-    write_job j = {kv, rows, k, v, k_stride, v_stride, sg_ops_row_step(ops, rows->nrow, 2 * kv->nkv * (kv->dk + kv->dv))};
+    write_job j = {sg_attention_kernel_find(ops->isa), kv, rows, k, v, k_stride, v_stride, sg_ops_row_step(ops, rows->nrow, 2 * kv->nkv * (kv->dk + kv->dv))};
     sg_pool_run(ops->pool, write_task, &j, (rows->nrow + j.step - 1) / j.step);
 }
 
 /* ---- attention --------------------------------------------------------------------- */
 
 typedef struct attention_job {
+    const sg_attention_kernel *kernel;
     float *out;
     const float *q;
     size_t out_stride, q_stride;
@@ -136,11 +92,25 @@ typedef struct attention_job {
 
 /* The worker's memory during a task. */
 typedef struct scratch {
-    float *k, *v;   /* [CHUNK][dk], [CHUNK][dv] */
-    float *acc;     /* [QUERIES][dv] */
-    float p[CHUNK];
-    float most[QUERIES], sum[QUERIES];
+    float *kt, *v; /* [4][dk][16], [64][dv] */
+    float *acc, *s; /* [QUERIES][dv], [QUERIES][64] */
+    float *row;    /* [dk] */
+    float most[QUERIES], sum[QUERIES], slope[QUERIES];
+    int first[QUERIES], end[QUERIES];
+    const float *q[QUERIES];
 } scratch;
+
+static scratch *scratch_of(const attention_job *j, int worker)
+{
+    size_t dk = (size_t)j->kv->dk, dv = (size_t)j->kv->dv;
+    scratch *s = sg_ops_worker(j->ops, worker);
+    s->kt = (float *)((unsigned char *)s + ((sizeof *s + 63) & ~(size_t)63));
+    s->v = s->kt + SG_KV_CHUNK * dk;
+    s->s = s->v + SG_KV_CHUNK * ((dv + 15) & ~(size_t)15);
+    s->acc = s->s + (size_t)QUERIES * SG_KV_CHUNK;
+    s->row = s->acc + (size_t)QUERIES * ((dv + 15) & ~(size_t)15);
+    return s;
+}
 
 /* Positions [first, end) that row r sees. */
 static void visible(const attention_job *j, int r, int *first, int *end)
@@ -156,59 +126,35 @@ static void visible(const attention_job *j, int r, int *first, int *end)
     }
 }
 
-static float dot(const float *a, const float *b, int n)
-{
-    float acc[LANES] = {0};
-    int i = 0;
-    for (; i + LANES <= n; i += LANES)
-        for (int l = 0; l < LANES; l++)
-            acc[l] += a[i + l] * b[i + l];
-    for (; i < n; i++)
-        acc[i % LANES] += a[i] * b[i];
-    for (int half = LANES / 2; half; half /= 2)
-        for (int l = 0; l < half; l++)
-            acc[l] += acc[l + half];
-    return acc[0];
-}
-
-/* Decode positions [c, c + n) of a sequence. */
-static void load_chunk(const attention_job *j, const int32_t *table, int head, int c, int n, scratch *s)
+/* Rows [at, at + n) of a block as columns of kt, from lane `lane` of the chunk on. */
+static void turn_rows(const attention_job *j, scratch *s, const unsigned char *rows, int lane, int n)
 {
     const sg_kv_layer *kv = j->kv;
     for (int i = 0; i < n; i++) {
-        int32_t block = table[(c + i) / kv->block];
-        int at = (c + i) % kv->block;
-        load_row(kv->type, s->k + (size_t)i * (size_t)kv->dk, k_row(kv, block, head, at), kv->dk);
-        load_row(kv->type, s->v + (size_t)i * (size_t)kv->dv, v_row(kv, block, head, at), kv->dv);
+        j->kernel->load_v(kv->type, s->row, rows + (size_t)i * kv->k_row_bytes, kv->k_row_bytes, 1, kv->dk);
+        float *kt = s->kt + (size_t)((lane + i) / SG_KV_GROUP) * (size_t)kv->dk * SG_KV_GROUP + (lane + i) % SG_KV_GROUP;
+        for (int d = 0; d < kv->dk; d++)
+            kt[(size_t)d * SG_KV_GROUP] = s->row[d];
     }
 }
 
-/* Query number i of the task over positions [c + a, c + b) of the loaded chunk. */
-static void add_chunk(const attention_job *j, scratch *s, int i, const float *q, int head, int c, int a, int b)
+/* Positions [c, c + n) of a sequence as float32 in the scratch. */
+static void load_chunk(const attention_job *j, const int32_t *table, int head, int c, int n, scratch *s)
 {
-    int dk = j->kv->dk, dv = j->kv->dv;
-    float cap = j->a->softcap, slope = j->a->alibi ? j->a->alibi[head] : 0, most = s->most[i];
-    for (int t = a; t < b; t++) {
-        float x = dot(q, s->k + (size_t)t * (size_t)dk, dk) * j->a->scale;
-        if (cap > 0)
-            x = cap * sg_tanhf(x / cap);
-        x += slope * (float)(c + t);
-        s->p[t] = x;
-        most = x > most ? x : most;
+    const sg_kv_layer *kv = j->kv;
+    bool groups = grouped(kv);
+    for (int i = 0; i < n;) {
+        int32_t block = table[(c + i) / kv->block];
+        int at = (c + i) % kv->block, run = kv->block - at < n - i ? kv->block - at : n - i;
+        if (groups && run > SG_KV_GROUP)
+            run = SG_KV_GROUP;
+        if (groups)
+            j->kernel->load_k(kv->type, s->kt + (size_t)(i / SG_KV_GROUP) * (size_t)kv->dk * SG_KV_GROUP, k_row(kv, block, head, at), kv->dk);
+        else
+            turn_rows(j, s, k_row(kv, block, head, at), i, run);
+        j->kernel->load_v(kv->type, s->v + (size_t)i * (size_t)kv->dv, v_row(kv, block, head, at), kv->v_row_bytes, run, kv->dv);
+        i += run;
     }
-    float keep = s->most[i] == -FLT_MAX ? 0 : sg_expf(s->most[i] - most), sum = s->sum[i] * keep;
-    float *restrict acc = s->acc + (size_t)i * (size_t)dv;
-    for (int d = 0; d < dv; d++)
-        acc[d] *= keep;
-    for (int t = a; t < b; t++) {
-        float p = sg_expf(s->p[t] - most);
-        const float *restrict v = s->v + (size_t)t * (size_t)dv;
-        sum += p;
-        for (int d = 0; d < dv; d++)
-            acc[d] += p * v[d];
-    }
-    s->most[i] = most;
-    s->sum[i] = sum;
 }
 
 /* The sink joins the sum; then out = acc / sum. */
@@ -219,8 +165,8 @@ static void finish(const attention_job *j, scratch *s, int i, float *out, int he
     float sum = s->sum[i], scale = 1;
     if (j->a->sinks) {
         float sink = j->a->sinks[head], most = sink > s->most[i] ? sink : s->most[i];
-        scale = sg_expf(s->most[i] - most);
-        sum = sum * scale + sg_expf(sink - most);
+        scale = expf(s->most[i] - most);
+        sum = sum * scale + expf(sink - most);
     }
     scale /= sum;
     for (int d = 0; d < dv; d++)
@@ -236,33 +182,40 @@ static void attention_task(void *arg, int task, int worker)
     int h0 = split * QUERIES, nh = j->group - h0 < QUERIES ? j->group - h0 : QUERIES;
     h0 += head * j->group;
 
-    scratch *s = sg_ops_worker(j->ops, worker);
-    s->k = (float *)((unsigned char *)s + ((sizeof *s + 63) & ~(size_t)63));
-    s->v = s->k + (size_t)CHUNK * (size_t)kv->dk;
-    s->acc = s->v + (size_t)CHUNK * (size_t)kv->dv;
+    scratch *s = scratch_of(j, worker);
     memset(s->acc, 0, (size_t)(nrow * nh) * (size_t)kv->dv * sizeof(float));
-    int lo = INT32_MAX, hi = 0;
-    for (int r = 0; r < nrow; r++) {
-        int first, end;
-        visible(j, r0 + r, &first, &end);
+    int lo = INT32_MAX, hi = 0, nquery = nrow * nh;
+    for (int i = 0; i < nquery; i++) {
+        int r = r0 + i / nh, h = h0 + i % nh, first, end;
+        visible(j, r, &first, &end);
         lo = first < lo ? first : lo;
         hi = end > hi ? end : hi;
-    }
-    for (int i = 0; i < nrow * nh; i++) {
+        s->q[i] = j->q + (size_t)r * j->q_stride + (size_t)h * (size_t)kv->dk;
+        s->slope[i] = j->a->alibi ? j->a->alibi[h] : 0;
         s->most[i] = -FLT_MAX;
         s->sum[i] = 0;
     }
-
     const int32_t *table = j->rows->table[j->rows->seq[r0]];
-    for (int c = lo / CHUNK * CHUNK; c < hi; c += CHUNK) {
-        load_chunk(j, table, head, c, hi - c < CHUNK ? hi - c : CHUNK, s);
-        for (int r = 0; r < nrow; r++) {
+    for (int c = lo / SG_KV_CHUNK * SG_KV_CHUNK; c < hi; c += SG_KV_CHUNK) {
+        int n = hi - c < SG_KV_CHUNK ? hi - c : SG_KV_CHUNK, from = nquery, to = 0;
+        load_chunk(j, table, head, c, n, s);
+        for (int i = 0; i < nquery; i++) { /* those who see something of it are neighbours: ranges move with the row */
             int first, end;
-            visible(j, r0 + r, &first, &end);
-            int a = first > c ? first - c : 0, b = end < c + CHUNK ? end - c : CHUNK;
-            for (int h = 0; h < nh && a < b; h++)
-                add_chunk(j, s, r * nh + h, j->q + (size_t)(r0 + r) * j->q_stride + (size_t)(h0 + h) * (size_t)kv->dk, h0 + h, c, a, b);
+            visible(j, r0 + i / nh, &first, &end);
+            s->first[i] = first > c ? first - c : 0;
+            s->end[i] = end < c + n ? end - c : n;
+            if (s->first[i] >= s->end[i])
+                continue;
+            from = i < from ? i : from;
+            to = i + 1;
         }
+        if (from >= to)
+            continue;
+        j->kernel->chunk(&(sg_attention_chunk){
+            .nquery = to - from, .dk = kv->dk, .dv = kv->dv, .n = n, .base = c, .q = s->q + from, .kt = s->kt, .v = s->v,
+            .first = s->first + from, .end = s->end + from, .slope = j->a->alibi ? s->slope + from : NULL, .scale = j->a->scale,
+            .softcap = j->a->softcap, .most = s->most + from, .sum = s->sum + from,
+            .acc = s->acc + (size_t)from * (size_t)kv->dv, .s = s->s});
     }
     for (int r = 0; r < nrow; r++)
         for (int h = 0; h < nh; h++)
@@ -286,7 +239,7 @@ void sg_op_attention(sg_ops *ops, float *out, size_t out_stride, const float *q,
         return;
     SG_ASSERT(kv->dk <= SG_HEAD_DIM_MAX && kv->dv <= SG_HEAD_DIM_MAX && a->nhead % kv->nkv == 0);
     int32_t *tiles = sg_ops_scratch(ops, SG_SCRATCH_ROWS, ((size_t)rows->nrow + 1) * sizeof *tiles);
-    attention_job j = {.out = out, .q = q, .out_stride = out_stride, .q_stride = q_stride, .a = a, .kv = kv, .rows = rows, .ops = ops, .tiles = tiles};
+    attention_job j = {.kernel = sg_attention_kernel_find(ops->isa), .out = out, .q = q, .out_stride = out_stride, .q_stride = q_stride, .a = a, .kv = kv, .rows = rows, .ops = ops, .tiles = tiles};
     j.group = a->nhead / kv->nkv;
     j.nsplit = (j.group + QUERIES - 1) / QUERIES;
     int ntile = make_tiles(tiles, rows, j.group < QUERIES ? QUERIES / j.group : 1);
