@@ -18,17 +18,16 @@ typedef enum sg_recipe_op {
     SG_RECIPE_MXFP4,   /* Hugging Face's blocks and scales to GGUF's 17-byte blocks */
 } sg_recipe_op;
 
-/* A strided view.  Its values are visited with the last dimension fastest. */
+/* A strided view, visited with the last dimension fastest.  Units are elements; for MXFP4 blocks of 32. */
 typedef struct sg_part {
     const sg_file *file;
-    size_t base;     /* byte in the file where the stored tensor begins */
-    size_t bytes;    /* of the stored tensor */
-    size_t scales;   /* MXFP4: byte where the scales begin */
-    size_t scales_bytes;
-    sg_dtype type;   /* of the stored tensor: F32, F16, BF16; MXFP4: I8 (its bytes) */
-    uint64_t start;  /* first element */
-    uint64_t n[SG_VIEW_DIMS];      /* extents, 1 when unused; MXFP4: the last one counts blocks */
-    int64_t stride[SG_VIEW_DIMS];  /* in elements; MXFP4: in blocks */
+    size_t base, bytes; /* where the stored tensor lies in the file */
+    sg_dtype type;      /* F32, F16, BF16; MXFP4: 16 bytes a block, the exponents apart */
+    const sg_file *file_scales;  /* MXFP4: where the exponents lie, a byte a block */
+    size_t scales, scales_bytes;
+    uint64_t start;                /* the first unit */
+    uint64_t n[SG_VIEW_DIMS];      /* extents, at least 1 */
+    uint64_t stride[SG_VIEW_DIMS]; /* in units */
 } sg_part;
 
 typedef struct sg_recipe {
@@ -39,8 +38,12 @@ typedef struct sg_recipe {
 
 void sg_recipe_free(sg_recipe *r);
 
-/* Make rows [row, row + nrow) of t. */
-sg_status sg_recipe_run(const sg_tensor *t, uint64_t row, uint64_t nrow, void *dst, sg_error *err);
+/* Whether all that a view reaches lies in the stored tensor.  Every part is held against this before it
+ * is used; the parts together must have as many values as the tensor. */
+bool sg_part_sound(const sg_part *p);
+
+/* Make rows [row, row + nrow) of t, which must exist. */
+void sg_recipe_run(const sg_tensor *t, uint64_t row, uint64_t nrow, void *dst);
 
 /* Give the pages of its parts back. */
 void sg_recipe_drop(const sg_recipe *r);

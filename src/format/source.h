@@ -16,6 +16,8 @@ struct sg_weights {
     sg_tensor *tensors;
     size_t n, cap;
     uint32_t *by_name; /* [n] indices sorted by name, made by sg_weights_seal */
+    void *blobs[4]; /* nblob tensors' bytes that were computed at open (rope factors) */
+    size_t nblob;
     char *tokenizer_json, *tokenizer_config, *chat_template;
 };
 
@@ -35,6 +37,10 @@ sg_status sg_weights_check_overlap(const sg_weights *w, const sg_file *f, sg_err
 /* Fill t->bytes from its type and shape.  false when it does not fit 63 bits or a row is no whole number
  * of blocks (*why says which). */
 bool sg_tensor_size(sg_tensor *t, const char **why);
+
+/* Whether llama.cpp keeps this tensor in F32 whatever the file's type is: vectors, norms, biases, routers,
+ * position and type embeddings. */
+bool sg_gguf_keeps_f32(const char *name, int ndim);
 
 /* The readers.  Each fills an empty w. */
 sg_status sg_gguf_open(sg_weights *w, sg_error *err);    /* w->path, or w->files[0] when borrowed */

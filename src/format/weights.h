@@ -36,10 +36,11 @@ typedef struct sg_tensor {
     sg_dtype type;     /* of the bytes that sg_weights_read gives and `data` has */
     int ndim;          /* 1 to 4 */
     uint64_t ne[4];    /* at least 1 each; 1 from ndim on */
-    uint64_t bytes;    /* of the whole tensor; fits in memory terms: at most the files' sizes times 4 */
+    uint64_t bytes;    /* of the whole tensor; at most four times the bytes that are stored */
     const void *data;  /* in the mapping, when the stored bytes are already in GGUF form; else NULL.
                         * Aligned to 8 bytes at best, often only to the element. */
-    const sg_file *file; /* with `data`: the file that it is in and where, for positioned reading */
+    const sg_file *file; /* with `data`: the file that it is in and where, for positioned reading; NULL for
+                          * the few numbers that are computed at open (rope factors) */
     size_t offset;
     const struct sg_recipe *recipe; /* private: how to make the bytes when data is NULL */
 } sg_tensor;
@@ -50,8 +51,6 @@ sg_status sg_weights_open(sg_weights **w, const char *path, sg_error *err);
 
 /* A GGUF image in memory that outlives the result (the embedded default); `name` stands in errors. */
 sg_status sg_weights_open_memory(sg_weights **w, const void *data, size_t size, const char *name, sg_error *err);
-
-/* A Hugging Face directory given as texts and mapped parts of the same (tests, fuzzing): see hf.h. */
 
 void sg_weights_close(sg_weights *w);
 
