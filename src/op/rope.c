@@ -4,6 +4,7 @@
  * conventions exist for which dimensions form a pair: i with i + rot/2 (Hugging Face, GGML's NEOX) and 2i with
  * 2i + 1 (the paper, GGML's NORM).  Both read the same table.
  */
+#include "kernel/rows.h"
 #include "op/context.h"
 
 #include <math.h>
@@ -39,29 +40,12 @@ void sg_op_rope_table(sg_ops *ops, sg_rope_table *t, const int32_t *pos, int nro
 }
 
 typedef struct rope_job {
+    const sg_row_kernel *kernel;
     float *x;
     size_t stride;
     int nrow, nhead, head_dim, offset, step;
     const sg_rope_table *t;
 } rope_job;
-
-static void rotate_halves(float *x, const float *c, const float *s, int half)
-{
-    for (int i = 0; i < half; i++) {
-        float a = x[i], b = x[i + half];
-        x[i] = a * c[i] - b * s[i];
-        x[i + half] = a * s[i] + b * c[i];
-    }
-}
-
-static void rotate_pairs(float *x, const float *c, const float *s, int half)
-{
-    for (int i = 0; i < half; i++) {
-        float a = x[2 * i], b = x[2 * i + 1];
-        x[2 * i] = a * c[i] - b * s[i];
-        x[2 * i + 1] = a * s[i] + b * c[i];
-    }
-}
 
 static void rope_task(void *arg, int task, int worker)
 {
@@ -73,9 +57,9 @@ static void rope_task(void *arg, int task, int worker)
         for (int h = 0; h < j->nhead; h++) {
             float *x = j->x + (size_t)r * j->stride + (size_t)h * (size_t)j->head_dim + j->offset;
             if (j->t->pairs)
-                rotate_pairs(x, c, s, half);
+                j->kernel->rotate_pairs(x, c, s, half);
             else
-                rotate_halves(x, c, s, half);
+                j->kernel->rotate_halves(x, c, s, half);
         }
     }
 }
@@ -84,6 +68,6 @@ void sg_op_rope(sg_ops *ops, float *x, size_t stride, int nrow, int nhead, int h
 {
     if (nrow <= 0)
         return;
-    rope_job j = {x, stride, nrow, nhead, head_dim, offset, sg_ops_row_step(ops, nrow, 3 * nhead * t->rot), t};
+    rope_job j = {sg_row_kernel_find(ops->isa), x, stride, nrow, nhead, head_dim, offset, sg_ops_row_step(ops, nrow, 3 * nhead * t->rot), t};
     sg_pool_run(ops->pool, rope_task, &j, (nrow + j.step - 1) / j.step);
 }

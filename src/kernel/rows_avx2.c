@@ -1,0 +1,1 @@
+#include "kernel/rows_body.h"
