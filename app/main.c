@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 static const command *const commands[] = {
+    &cmd_eval,
     NULL,
 };
 

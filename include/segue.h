@@ -83,6 +83,58 @@ typedef struct sg_sampling {
 /* Everything off but temperature 1, repeat_last_n 64: the model's own distribution.  Seed 0. */
 sg_sampling sg_sampling_default(void);
 
+/* ---- evaluation ---------------------------------------------------------- */
+
+/* A model run directly, without a step loop: log-probabilities, logits, embeddings, scores.  One thread at a time. */
+typedef struct sg_eval sg_eval;
+
+typedef struct sg_eval_options {
+    const char *model;     /* GGUF file, Hugging Face directory or llama2.c file */
+    const char *tokenizer; /* tokenizer file for a llama2.c model, else NULL */
+    const char *kv_type;   /* "f32", "f16", "bf16", "q8_0"; NULL: f16, or f32 when exact and for encoders */
+    int threads;           /* 0: all CPUs that this process may use */
+    int ctx;               /* tokens a sequence may have; 0: the model's own */
+    uint64_t memory_bytes; /* cap on what this process allocates; 0: none */
+    bool exact;            /* the reference path: everything in float32, slow */
+} sg_eval_options;
+
+sg_status sg_eval_open(sg_eval **eval, const sg_eval_options *options, sg_error *err);
+void sg_eval_close(sg_eval *eval);
+
+typedef enum sg_eval_kind { SG_EVAL_DECODER, SG_EVAL_ENCODER, SG_EVAL_RERANKER } sg_eval_kind;
+sg_eval_kind sg_eval_kind_of(const sg_eval *eval);
+int sg_eval_nvocab(const sg_eval *eval);
+int sg_eval_dim(const sg_eval *eval); /* values of a hidden state */
+int sg_eval_ctx(const sg_eval *eval);
+
+/* Run ids[0..n) as one sequence from position 0.  Each output may be NULL.
+ *     logprobs [n]              natural log of the probability of ids[i] after ids[0..i); NaN for i = 0
+ *     logits   [nlogits][nvocab] of the last nlogits positions (at most n), after any scale or cap
+ *     greedy   [ngreedy]        the tokens that follow, each the likeliest (ties to the lowest id)
+ * Tokens are as given: nothing is added.  SG_E_ARGUMENT for ids out of range, SG_E_LIMIT when n + ngreedy passes the
+ * context, SG_E_UNSUPPORTED when the model is no decoder. */
+sg_status sg_eval_tokens(sg_eval *eval, const int32_t *ids, int n, double *logprobs, float *logits, int nlogits, int32_t *greedy,
+                         int ngreedy, sg_error *err);
+
+/* Text to ids in fresh memory (sg_eval_free_ids), with what the model's tokenizer puts around a text; `pair` (may be NULL) is
+ * the second text of a pair and *types its token types (0 and 1).  types may be NULL. */
+sg_status sg_eval_tokenize(const sg_eval *eval, const char *text, size_t n, const char *pair, size_t npair, int32_t **ids, int32_t **types,
+                           int *nid, sg_error *err);
+void sg_eval_free_ids(int32_t *ids);
+
+/* The token that the tokenizer puts before a text, or -1. */
+int32_t sg_eval_begin_token(const sg_eval *eval);
+
+typedef enum sg_pool_kind { SG_POOL_MODEL = -1, SG_POOL_NONE, SG_POOL_MEAN, SG_POOL_CLS, SG_POOL_LAST } sg_pool_kind;
+
+/* The embedding of a token sequence: [dim] values, or [n][dim] with SG_POOL_NONE.  SG_POOL_MODEL is what the model's files say
+ * (mean when they say nothing, last for decoders).  `normalize` scales to length 1. */
+sg_status sg_eval_embed(sg_eval *eval, const int32_t *ids, const int32_t *types, int n, sg_pool_kind pooling, bool normalize, float *out,
+                        sg_error *err);
+
+/* The score of a cross-encoder for a pair (raw, larger is better). */
+sg_status sg_eval_rank(sg_eval *eval, const int32_t *ids, const int32_t *types, int n, float *score, sg_error *err);
+
 #ifdef __cplusplus
 }
 #endif

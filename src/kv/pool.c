@@ -148,6 +148,7 @@ sg_status sg_kv_seq_new(sg_kv_seq **out, sg_kv_pool *pool, int max_len, sg_error
     if (!s)
         return sg_fail_nomem(err, "a sequence");
     s->pool = pool;
+    s->max_len = max_len;
     s->max_blocks = sg_kv_blocks_for(max_len, pool->block);
     s->table = sg_calloc((size_t)s->max_blocks, sizeof *s->table);
     if (!s->table) {
@@ -195,8 +196,8 @@ sg_status sg_kv_seq_extend(sg_kv_seq *s, int n, sg_error *err)
     if (n <= 0)
         return SG_OK;
     sg_kv_pool *p = s->pool;
-    if (n > INT32_MAX - s->len || sg_kv_blocks_for(s->len + n, p->block) > s->max_blocks)
-        return sg_fail(err, SG_E_LIMIT, "a sequence of %d and %d more positions, at most %d", s->len, n, s->max_blocks * p->block);
+    if (n > s->max_len - s->len)
+        return sg_fail(err, SG_E_LIMIT, "a sequence of %d and %d more positions, at most %d", s->len, n, s->max_len);
     int need = sg_kv_seq_blocks_needed(s, n);
     if (need > p->nfree)
         return sg_fail(err, SG_E_BUSY, "the KV pool has %d free blocks, %d are needed", p->nfree, need);
@@ -226,8 +227,8 @@ sg_status sg_kv_seq_share(sg_kv_seq *s, const int32_t *blocks, int len, sg_error
     int n = len > 0 ? sg_kv_blocks_for(len, s->pool->block) : 0;
     if (s->len)
         return sg_fail(err, SG_E_ARGUMENT, "only an empty sequence begins with shared blocks");
-    if (n > s->max_blocks)
-        return sg_fail(err, SG_E_LIMIT, "a shared beginning of %d positions, at most %d", len, s->max_blocks * s->pool->block);
+    if (len > s->max_len)
+        return sg_fail(err, SG_E_LIMIT, "a shared beginning of %d positions, at most %d", len, s->max_len);
     for (int i = 0; i < n; i++) {
         sg_kv_pool_ref(s->pool, blocks[i]);
         s->table[i] = blocks[i];

@@ -62,7 +62,7 @@ int sg_kv_pool_refs(const sg_kv_pool *pool, int32_t block);
 typedef struct sg_kv_seq {
     sg_kv_pool *pool;
     int32_t *table; /* [max_blocks]; the first nblock are held */
-    int nblock, max_blocks;
+    int nblock, max_blocks, max_len;
     int len; /* positions that are stored, or being stored by the running step */
 } sg_kv_seq;
 

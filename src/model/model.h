@@ -25,7 +25,8 @@ typedef enum sg_model_kind {
     SG_MODEL_RERANKER, /* an encoder with a score for a pair of texts */
 } sg_model_kind;
 
-typedef enum sg_pooling { SG_POOL_NONE, SG_POOL_MEAN, SG_POOL_CLS, SG_POOL_LAST, SG_POOL_RANK } sg_pooling;
+/* GGUF's pooling_type. */
+typedef enum sg_pooling { SG_POOLING_NONE, SG_POOLING_MEAN, SG_POOLING_CLS, SG_POOLING_LAST, SG_POOLING_RANK } sg_pooling;
 
 /* What users of a model need to know of it. */
 typedef struct sg_model_info {

@@ -1,0 +1,44 @@
+/* app/model_flags.c - engine flags: one table for all commands.  A flag wins over the environment. */
+#include "model_flags.h"
+
+#include <stdlib.h>
+
+model_flags model_flag;
+
+const option model_flag_options[] = {
+    {NULL, "--threads", OPT_INT, &model_flag.threads, "N", "worker threads; default: the CPUs that this process may use"},
+    {NULL, "--ctx", OPT_INT, &model_flag.ctx, "N", "tokens that a sequence may have; default: the model's own"},
+    {NULL, "--memory", OPT_SIZE, &model_flag.memory, "SIZE", "cap on all memory that is allocated"},
+    {NULL, "--kv-type", OPT_STR, &model_flag.kv_type, "TYPE", "type of keys and values: f32, f16, bf16, q8_0"},
+    {NULL, "--seed", OPT_UINT, &model_flag.seed, "S", "seed of the sampler"},
+    {NULL, "--exact", OPT_FLAG, &model_flag.exact, NULL, "the reference path: weights as stored, everything in float32, slow"},
+    {NULL, "--tokenizer", OPT_STR, &model_flag.tokenizer, "F", "tokenizer file for a llama2.c model"},
+    {NULL, "--quiet", OPT_FLAG, &model_flag.quiet, NULL, "no progress on standard error"},
+    {0}};
+
+static int threads_from_environment(const command *c)
+{
+    const char *s = getenv("SEGUE_THREADS");
+    char *end;
+    if (!s || !*s)
+        return 0;
+    long n = strtol(s, &end, 10);
+    if (*end || n < 1 || n > 256)
+        options_usage(c, "SEGUE_THREADS is '%s': a number from 1 to 256 is needed", s);
+    return (int)n;
+}
+
+sg_eval_options model_flags_eval(const command *c, const char *model)
+{
+    if (model_flag.threads < 0 || model_flag.threads > 256)
+        options_usage(c, "--threads: from 1 to 256");
+    if (model_flag.ctx < 0 || model_flag.ctx > 1 << 30)
+        options_usage(c, "--ctx: from 1 to %d", 1 << 30);
+    return (sg_eval_options){.model = model,
+                             .tokenizer = model_flag.tokenizer,
+                             .kv_type = model_flag.kv_type,
+                             .threads = model_flag.threads ? (int)model_flag.threads : threads_from_environment(c),
+                             .ctx = (int)model_flag.ctx,
+                             .memory_bytes = model_flag.memory,
+                             .exact = model_flag.exact};
+}

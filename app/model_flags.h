@@ -1,0 +1,20 @@
+/* app/model_flags.h - the options that every command which runs a model takes. */
+#ifndef SG_APP_MODEL_FLAGS_H
+#define SG_APP_MODEL_FLAGS_H
+
+#include "commands.h"
+
+typedef struct model_flags {
+    int64_t threads, ctx;
+    uint64_t memory, seed;
+    const char *kv_type, *tokenizer;
+    bool exact, quiet;
+} model_flags;
+
+extern model_flags model_flag;            /* filled by options_parse */
+extern const option model_flag_options[]; /* the table to list in a command */
+
+/* The options of an evaluation.  `model` as given on the command line. */
+sg_eval_options model_flags_eval(const command *c, const char *model);
+
+#endif
