@@ -27,6 +27,17 @@ static void overview(FILE *f)
     fprintf(f, "\nsegue COMMAND --help says more.  segue --version prints the version.\n");
 }
 
+static void man(void)
+{
+    printf(".TH SEGUE 1 \"\" \"segue %s\" \"User Commands\"\n.SH NAME\nsegue \\- serve language models with low latency\n"
+           ".SH SYNOPSIS\n.B segue\nCOMMAND ...\n.SH COMMANDS\n", SG_VERSION);
+    for (size_t i = 0; commands[i]; i++)
+        printf(".TP\n.BR segue\\-%s (1)\n%s\n", commands[i]->name, commands[i]->summary);
+    printf(".SH ENVIRONMENT\n.TP\n.B SEGUE_ISA\nforce a kernel table: c, avx2, avx512, amx\n.TP\n.B SEGUE_THREADS\nworker threads\n"
+           ".TP\n.B SEGUE_MODELS\nfolder in which models are looked up by name\n"
+           ".SH EXIT STATUS\n0 done, 1 failed, 2 wrong usage, 130 interrupted.\n");
+}
+
 int main(int argc, char **argv)
 {
     if (argc < 2) {
@@ -35,6 +46,10 @@ int main(int argc, char **argv)
     }
     if (strcmp(argv[1], "--version") == 0) {
         printf("segue %s\n", SG_VERSION);
+        return 0;
+    }
+    if (strcmp(argv[1], "--man") == 0) {
+        man();
         return 0;
     }
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
