@@ -1,7 +1,8 @@
 /* Every kernel of every table that this machine has, against a double-precision reference.
  *
  *   kcheck            check; TAP on standard output
- *   kcheck --bench    time instead: rows M = 1, 2, 4, 8, 16, 64, 256 for N = K = 2048, one thread
+ *   kcheck --bench [ISA [TYPE]]
+ *                     time instead: rows M = 1, 2, 4, 8, 16, 64, 256 for N = K = 2048, one thread
  *
  * A check makes random weights in the type, random activations, and runs the kernel over all rows.  Then
  *   - each result is within a few float32 roundings of the sum in double over the same quantised values;
@@ -286,7 +287,6 @@ static void bench_type(sg_isa isa, sg_dtype type)
         } while (sg_clock_ns() < end);
         printf(" %7.1f", 2.0 * m * n * k / (double)best);
     }
-    printf("   %5.1f GB/s", (double)w.packed_bytes / 1e9);
     int64_t t = sg_clock_ns();
     for (int i = 0; i < 20; i++)
         for (int m = 0; m < 16; m++)
@@ -297,12 +297,12 @@ static void bench_type(sg_isa isa, sg_dtype type)
     free_weights(&w);
 }
 
-static int bench(const char *only)
+static int bench(const char *isa_name, const char *only)
 {
     printf("GOP/s, one thread, N = K = 2048   M=1       2       4       8      16      64     256\n");
     for (int isa = SG_ISA_AVX2; isa < SG_ISA_END; isa++)
         for (int t = 0; t < NTYPE && sg_isa_available((sg_isa)isa); t++)
-            if (!only || strcmp(only, sg_dtype_name(types[t])) == 0)
+            if ((!isa_name || strcmp(isa_name, sg_isa_name((sg_isa)isa)) == 0) && (!only || strcmp(only, sg_dtype_name(types[t])) == 0))
                 bench_type((sg_isa)isa, types[t]);
     return 0;
 }
@@ -310,6 +310,6 @@ static int bench(const char *only)
 int main(int argc, char **argv)
 {
     if (argc > 1 && strcmp(argv[1], "--bench") == 0)
-        return bench(argc > 2 ? argv[2] : NULL);
+        return bench(argc > 2 ? argv[2] : NULL, argc > 3 ? argv[3] : NULL);
     return tap_main(argc, argv);
 }

@@ -1,0 +1,239 @@
+/* kernel/linear_avx512.c - linear layers with AVX-512 and VNNI: block-quantised types.
+ *
+ * Few rows (up to 8): straight from the packed tile, bound by memory.  A group of 32 columns is 8 vectors
+ * [16 rows of W][4 columns]; each is unpacked once and multiplied with four broadcast activations of every
+ * row of x:
+ *
+ *     dot[m]  = -zero * sum(x)                      from the activations' own sums, exact
+ *     dot[m] += VPDPBUSD(codes v, x[m][4v .. 4v+3])  v = 0 .. 7
+ *     acc[m]  = fma(float(dot[m]), scale * d[m], acc[m]);   minimum: acc[m] = fma(offset, sx[m], acc[m])
+ *
+ * More rows: the codes of one tile and up to 1024 columns are unpacked to bytes in the first level cache and
+ * serve up to 256 rows, 8 at a time.  The integers are exact and the float operations are the same, so both
+ * ways, and the AMX table's, give the same bits.
+ */
+#include "kernel/linear_wide.h"
+
+/* ---- few rows ------------------------------------------------------------------- */
+
+/* Where the parts of an activation row begin, as offsets from the row. */
+typedef struct act_offsets {
+    size_t d, sx, neg, neg16;
+} act_offsets;
+
+SG_INLINE act_offsets act_offsets_of(int k)
+{
+    sg_act_q8 a = sg_act_q8_of(NULL, k);
+    return (act_offsets){(size_t)a.d, (size_t)a.sx, (size_t)a.neg, (size_t)a.neg16};
+}
+
+SG_INLINE float float_at(const uint8_t *p)
+{
+    float v;
+    memcpy(&v, p, 4);
+    return v;
+}
+
+SG_INLINE int32_t int_at(const uint8_t *p)
+{
+    int32_t v;
+    memcpy(&v, p, 4);
+    return v;
+}
+
+/* One tile with MB rows. */
+SG_INLINE void small_tile(sg_dtype type, int MB, __m512 *acc, const uint8_t *const *x, act_offsets at, sg_tile_view t, int nb)
+{
+    const sg_tile_form f = sg_tile_form_of(type);
+    const unsigned shift = (unsigned)sg_tile_zero_shift(type);
+    __m512i table = f.table ? sg_tile_table(type) : _mm512_setzero_si512();
+    for (int m = 0; m < MB; m++)
+        acc[m] = _mm512_setzero_ps();
+    for (int b = 0; b < nb; b++) {
+        const uint8_t *plane = t.planes + (size_t)b * (size_t)f.plane_bytes;
+        for (int z = 0; z < f.plane_bytes; z += 64)
+            _mm_prefetch((const char *)plane + 2048 + z, _MM_HINT_T0);
+        __m512i dot[2][8];
+#pragma GCC unroll 8
+        for (int m = 0; m < MB; m++)
+#pragma GCC unroll 2
+            for (int h = 0; h < f.halves; h++) {
+                int32_t neg = f.halves == 2 ? int_at(x[m] + at.neg16 + (size_t)(8 * b + 4 * h)) : int_at(x[m] + at.neg + (size_t)(4 * b));
+                dot[h][m] = f.zero ? _mm512_slli_epi32(_mm512_set1_epi32(neg), shift) : _mm512_setzero_si512();
+            }
+#pragma GCC unroll 8
+        for (int v = 0; v < 8; v++) {
+            __m512i w = sg_tile_codes(type, plane, v, table);
+            int h = f.halves == 2 ? v / 4 : 0;
+#pragma GCC unroll 8
+            for (int m = 0; m < MB; m++)
+                dot[h][m] = _mm512_dpbusd_epi32(dot[h][m], w, _mm512_set1_epi32(int_at(x[m] + b * 32 + v * 4)));
+        }
+#pragma GCC unroll 2
+        for (int h = 0; h < f.halves; h++) {
+            __m512 scale = sg_tile_scale(type, t.meta, b, h);
+            __m512 offset = f.min ? sg_tile_offset(type, t.meta, b, h) : scale;
+#pragma GCC unroll 8
+            for (int m = 0; m < MB; m++) {
+                float d = float_at(x[m] + at.d + (size_t)(4 * b));
+                acc[m] = sg_group_end(acc[m], dot[h][m], scale, d);
+                if (f.min) {
+                    float sx = f.halves == 2 ? -(float)int_at(x[m] + at.neg16 + (size_t)(8 * b + 4 * h)) * d
+                                             : float_at(x[m] + at.sx + (size_t)(4 * b));
+                    acc[m] = _mm512_fmadd_ps(offset, _mm512_set1_ps(sx), acc[m]);
+                }
+            }
+        }
+    }
+}
+
+#define SMALL(MB)                                                                        \
+    case MB: {                                                                           \
+        __m512 acc[MB];                                                                  \
+        small_tile(type, MB, acc, (const uint8_t *const *)x + m, at, t, k / 32);         \
+        for (int i = 0; i < MB; i++)                                                     \
+            sg_store_tile_row(out[m + i], acc[i], tile, n);                              \
+        break;                                                                           \
+    }
+
+SG_INLINE void small_mul(sg_dtype type, float *const *out, const void *const *x, int nrow, const void *packed, int tile0,
+                         int tile1, int n, int k)
+{
+    act_offsets at = act_offsets_of(k);
+    for (int tile = tile0; tile < tile1; tile++) {
+        sg_tile_view t = sg_tile_view_of(type, packed, tile, k);
+        for (int m = 0, step; m < nrow; m += step) {
+            int left = nrow - m;
+            step = left >= 8 ? 8 : left == 7 ? 4 : left == 5 ? 3 : left;
+            switch (step) {
+                SMALL(1)
+                SMALL(2)
+                SMALL(3)
+                SMALL(4)
+                SMALL(6)
+                SMALL(8)
+            }
+        }
+    }
+}
+
+/* ---- many rows --------------------------------------------------------------------- */
+
+typedef struct wide_kind {
+    int halves;
+    bool min;
+} wide_kind;
+
+/* MB rows with the groups of w; acc [MB][16] is read and written. */
+SG_INLINE void wide_rows(wide_kind kind, int MB, float (*sums)[SG_TILE], const sg_wide *w, const uint8_t *const *x, act_offsets at,
+                         int b0, int ngroup, __m128i shift)
+{
+    __m512 acc[8];
+    for (int m = 0; m < MB; m++)
+        acc[m] = _mm512_load_ps(sums[m]);
+    for (int g = 0; g < ngroup; g++) {
+        int b = b0 + g;
+#pragma GCC unroll 2
+        for (int h = 0; h < kind.halves; h++) {
+            __m512i dot[8];
+#pragma GCC unroll 8
+            for (int m = 0; m < MB; m++) {
+                int32_t neg = kind.halves == 2 ? int_at(x[m] + at.neg16 + (size_t)(8 * b + 4 * h)) : int_at(x[m] + at.neg + (size_t)(4 * b));
+                dot[m] = kind.min ? _mm512_setzero_si512() : _mm512_sll_epi32(_mm512_set1_epi32(neg), shift);
+            }
+            int v0 = h * 4, v1 = kind.halves == 2 ? v0 + 4 : 8;
+#pragma GCC unroll 8
+            for (int v = v0; v < v1; v++) {
+                __m512i code = _mm512_load_si512(w->code[g][v]);
+#pragma GCC unroll 8
+                for (int m = 0; m < MB; m++)
+                    dot[m] = _mm512_dpbusd_epi32(dot[m], code, _mm512_set1_epi32(int_at(x[m] + b * 32 + v * 4)));
+            }
+            __m512 scale = _mm512_load_ps(w->scale[g][h]), offset = _mm512_load_ps(w->offset[g][h]);
+#pragma GCC unroll 8
+            for (int m = 0; m < MB; m++) {
+                float d = float_at(x[m] + at.d + (size_t)(4 * b));
+                acc[m] = sg_group_end(acc[m], dot[m], scale, d);
+                if (kind.min) {
+                    float sx = kind.halves == 2 ? -(float)int_at(x[m] + at.neg16 + (size_t)(8 * b + 4 * h)) * d
+                                                : float_at(x[m] + at.sx + (size_t)(4 * b));
+                    acc[m] = _mm512_fmadd_ps(offset, _mm512_set1_ps(sx), acc[m]);
+                }
+            }
+        }
+    }
+    for (int m = 0; m < MB; m++)
+        _mm512_store_ps(sums[m], acc[m]);
+}
+
+#define WIDE(halves, min)                                                                                                  \
+    static __attribute__((noinline)) void wide_##halves##_##min(float (*sums)[SG_TILE], const sg_wide *w, const uint8_t *const *x, \
+                                                                int nrow, act_offsets at, int b0, int ngroup, __m128i shift) \
+    {                                                                                                                      \
+        int m = 0;                                                                                                         \
+        for (; m + 8 <= nrow; m += 8)                                                                                      \
+            wide_rows((wide_kind){halves, min}, 8, sums + m, w, x + m, at, b0, ngroup, shift);                             \
+        for (; m + 3 <= nrow; m += 3)                                                                                      \
+            wide_rows((wide_kind){halves, min}, 3, sums + m, w, x + m, at, b0, ngroup, shift);                             \
+        for (; m < nrow; m++)                                                                                              \
+            wide_rows((wide_kind){halves, min}, 1, sums + m, w, x + m, at, b0, ngroup, shift);                             \
+    }
+WIDE(1, 0)
+WIDE(1, 1)
+WIDE(2, 0)
+WIDE(2, 1)
+
+SG_INLINE void wide_mul(sg_dtype type, float *const *out, const void *const *x, int nrow, const void *packed, int tile0,
+                        int tile1, int n, int k)
+{
+    const sg_tile_form f = sg_tile_form_of(type);
+    act_offsets at = act_offsets_of(k);
+    __m128i shift = _mm_cvtsi32_si128(sg_tile_zero_shift(type));
+    sg_wide w;
+    _Alignas(64) float sums[SG_WIDE_ROWS][SG_TILE];
+    for (int tile = tile0; tile < tile1; tile++)
+        for (int m0 = 0; m0 < nrow; m0 += SG_WIDE_ROWS) {
+            int rows = nrow - m0 < SG_WIDE_ROWS ? nrow - m0 : SG_WIDE_ROWS;
+            const uint8_t *const *at_row = (const uint8_t *const *)x + m0;
+            memset(sums, 0, (size_t)rows * sizeof *sums);
+            for (int b0 = 0; b0 < k / 32; b0 += SG_WIDE_GROUPS) {
+                int ngroup = k / 32 - b0 < SG_WIDE_GROUPS ? k / 32 - b0 : SG_WIDE_GROUPS;
+                sg_wide_unpack(type, false, &w, packed, tile, k, b0, ngroup);
+                if (f.halves == 1 && !f.min)
+                    wide_1_0(sums, &w, at_row, rows, at, b0, ngroup, shift);
+                else if (f.halves == 1)
+                    wide_1_1(sums, &w, at_row, rows, at, b0, ngroup, shift);
+                else if (!f.min)
+                    wide_2_0(sums, &w, at_row, rows, at, b0, ngroup, shift);
+                else
+                    wide_2_1(sums, &w, at_row, rows, at, b0, ngroup, shift);
+            }
+            for (int m = 0; m < rows; m++)
+                sg_store_tile_row(out[m0 + m], _mm512_load_ps(sums[m]), tile, n);
+        }
+}
+
+/* ---- the table -------------------------------------------------------------------------- */
+
+#define DEFINE(name, type)                                                                                                 \
+    static size_t name##_bytes(int k) { return sg_tile_bytes(type, k); }                                                   \
+    static void name##_pack(void *t, const void *s, int rows, int k) { sg_tile_pack(type, t, s, rows, k); }                \
+    static void name##_mul(float *const *out, const void *const *x, int nrow, const void *packed, int tile0, int tile1, int n, int k) \
+    {                                                                                                                      \
+        if (nrow <= 8)                                                                                                     \
+            small_mul(type, out, x, nrow, packed, tile0, tile1, n, k);                                                     \
+        else                                                                                                               \
+            wide_mul(type, out, x, nrow, packed, tile0, tile1, n, k);                                                      \
+    }                                                                                                                      \
+    static const sg_linear_kernel name = {.act = SG_ACT_Q8, .tile_bytes = name##_bytes, .pack = name##_pack, .mul = name##_mul};
+SG_TILE_TYPES(DEFINE)
+
+const sg_linear_kernel *sg_linear_avx512_find(sg_dtype type, int k)
+{
+    static const sg_linear_kernel *const table[SG_DTYPE_END] = {
+#define ENTRY(name, type) [type] = &name,
+        SG_TILE_TYPES(ENTRY)
+    };
+    (void)k;
+    return table[type];
+}
