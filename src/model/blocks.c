@@ -121,7 +121,8 @@ static void score_row(float *s, int n, sg_gating gating)
         s[i] /= sum;
 }
 
-/* deepseek3: only experts of the best groups may be chosen; a group is as good as its two best scores together. */
+/* deepseek: only experts of the best groups may be chosen.  A group is as good as its best score (2) or as its two best scores
+ * together (3, which scores by sigmoid). */
 static void allow_groups(const sg_hparams *h, const float *choice, bool *allowed)
 {
     int size = h->nexpert / h->ngroup;
@@ -142,7 +143,7 @@ static void allow_groups(const sg_hparams *h, const float *choice, bool *allowed
                 } else if (c[i] > b) {
                     b = c[i];
                 }
-            float value = size > 1 ? a + b : a;
+            float value = size > 1 && h->gating == SG_GATING_SIGMOID ? a + b : a;
             if (best < 0 || value > best_value) {
                 best = g;
                 best_value = value;

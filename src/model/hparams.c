@@ -120,7 +120,7 @@ static sg_status read_rope(sg_hparams *h, const sg_keys *k)
     SG_TRY(sg_keys_num(k, "rope.scaling.yarn_beta_fast", 1e-6, 1e6, 32, &r->beta_fast));
     SG_TRY(sg_keys_num(k, "rope.scaling.yarn_beta_slow", 1e-6, 1e6, 1, &r->beta_slow));
     SG_TRY(sg_keys_num(k, "rope.scaling.yarn_log_multiplier", 0, 1e3, 0, &r->log_multiplier));
-    SG_TRY(sg_keys_bool(k, "rope.scaling.truncate", true, &r->truncate));
+    SG_TRY(sg_keys_bool(k, "rope.scaling.yarn_truncate", true, &r->truncate));
     if (strcmp(type.data, "none") == 0 || strcmp(type.data, "default") == 0 || strcmp(type.data, "") == 0)
         r->scaling = SG_SCALING_NONE;
     else if (strcmp(type.data, "linear") == 0)

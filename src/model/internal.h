@@ -126,6 +126,10 @@ sg_status sg_load_table(sg_loader *ld, const void **out, sg_dtype *type, int *nr
 sg_status sg_load_alloc(sg_loader *ld, void **out, size_t count, size_t bytes);
 bool sg_load_have(const sg_loader *ld, int l, const char *name, const char *suffix);
 
+/* The window of layer l: what "attention.sliding_window_pattern" says (a list, or n: every n-th layer sees all), or `implied`
+ * where there is no such key. */
+sg_status sg_load_window(sg_loader *ld, sg_layer *w, int l, bool implied);
+
 /* Pieces that many families share. */
 sg_status sg_load_attention(sg_loader *ld, sg_layer *w, int l, int need); /* q k v (or qkv) and output, with biases by need */
 sg_status sg_load_glu(sg_loader *ld, sg_layer *w, int l, int need);       /* gate up down */
@@ -150,6 +154,7 @@ struct sg_pass {
     float *expert_weight; /* [n][used] */
     float *latent;        /* [n][...] latent attention's middle values */
     sg_rope_table rope[2];
+    int32_t *zero;        /* [n] zeros: token types when none are given */
     int32_t *seq_len;     /* [nseq] */
     const int32_t **table; /* [nseq] */
     float *last, *last2;  /* [nout][D] */

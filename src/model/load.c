@@ -287,6 +287,27 @@ sg_status sg_load_table(sg_loader *ld, const void **out, sg_dtype *type, int *nr
     return copy ? own(ld, copy, (size_t)t->bytes) : SG_OK;
 }
 
+sg_status sg_load_window(sg_loader *ld, sg_layer *w, int l, bool implied)
+{
+    const sg_hparams *h = &ld->m->h;
+    const sg_keys keys = {sg_weights_meta(ld->w), h->arch, ld->err};
+    char full[NAME_MAX_];
+    snprintf(full, sizeof full, "%s.attention.sliding_window_pattern", h->arch);
+    const sg_value *v = sg_dict_find(keys.meta, full);
+    bool slides = implied;
+    if (v && v->kind == SG_KIND_ARRAY && v->a.kind == SG_KIND_BOOL) {
+        if (v->a.n < (size_t)h->nlayer)
+            return sg_fail(ld->err, SG_E_FORMAT, "%s has %zu values, the model %d layers", full, v->a.n, h->nlayer);
+        slides = v->a.b[l];
+    } else if (v) {
+        int every;
+        SG_TRY(sg_keys_int(&keys, "attention.sliding_window_pattern", 0, SG_LAYERS_MAX, 0, &every));
+        slides = every == 0 || (l + 1) % every != 0;
+    }
+    w->window = slides ? h->window : 0;
+    return SG_OK;
+}
+
 /* ---- pieces ------------------------------------------------------------------------------------------ */
 
 sg_status sg_load_attention(sg_loader *ld, sg_layer *w, int l, int need)

@@ -50,7 +50,7 @@ static sg_status load_tensors(sg_loader *ld)
     SG_TRY(sg_load_alloc(ld, &p, (size_t)h->nlayer, sizeof(sg_kv_spec)));
     m->kv = p;
     for (int l = 0; l < h->nlayer; l++) {
-        m->layers[l].window = h->window;
+        SG_TRY(sg_load_window(ld, &m->layers[l], l, true));
         m->kv[l] = (sg_kv_spec){.nkv = h->nkv, .dk = h->dk, .dv = h->dv, .alias = h->kv_rank > 0};
         SG_TRY(m->family->layer(ld, &m->layers[l], l));
     }
@@ -201,6 +201,7 @@ static size_t carve_pass(const sg_model *m, sg_pass *p, unsigned char *base, int
         p->rope[i].cos = carve(&c, n, rot / 2, F);
         p->rope[i].sin = carve(&c, n, rot / 2, F);
     }
+    p->zero = carve(&c, n, 1, sizeof(int32_t));
     p->seq_len = carve(&c, n, 1, sizeof(int32_t));
     p->table = carve(&c, n, 1, sizeof *p->table);
     p->last = carve(&c, (size_t)nout, D, F);
@@ -345,6 +346,7 @@ sg_status sg_model_step(sg_model *m, sg_kv_pool *pool, const sg_batch *b, sg_err
         p.table[s] = b->seqs[s]->table;
     }
     p.rows = (sg_rows){.nrow = b->nrow, .nseq = b->nseq, .seq = b->seq, .pos = b->pos, .table = p.table, .seq_len = p.seq_len};
+    memset(p.zero, 0, (size_t)p.n * sizeof *p.zero);
     make_rope_tables(m, &p);
     m->family->forward(m, &p);
     finish(m, &p);

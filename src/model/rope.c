@@ -34,14 +34,12 @@ static void yarn(float *f, const sg_rope_params *r)
     }
 }
 
-/* What cos and sin are multiplied by. */
+/* What cos and sin are multiplied by: attn_factor of the file times the scaling's usual factor.  With a log_multiplier
+ * (deepseek) the scores are scaled instead. */
 static double attention_factor(const sg_rope_params *r)
 {
-    if (r->attn_factor > 0)
-        return r->attn_factor;
-    if (r->scaling == SG_SCALING_YARN && r->factor > 1)
-        return 0.1 * log(r->factor) + 1;
-    return 1;
+    bool usual = r->scaling == SG_SCALING_YARN && r->factor > 1 && r->log_multiplier == 0;
+    return (r->attn_factor > 0 ? r->attn_factor : 1) * (usual ? 0.1 * log(r->factor) + 1 : 1);
 }
 
 static sg_status plain(sg_loader *ld, float **out, int rot, double base, double factor, const float *divisors)
