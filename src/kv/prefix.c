@@ -1,0 +1,327 @@
+/* kv/prefix.c - the prefix tree, one node a block.
+ *
+ * A block is in the tree at most once, so node numbers are block numbers and all nodes are one array as long
+ * as the pool.  The children of a node stand in a treap (Seidel and Aragon 1996) ordered by their ids: the child
+ * that shares the most ids with a query is a neighbour of the query's place in that order, hence on the search
+ * path, so one descent finds both an exact child and the longest partial match.  No child tables grow or shrink.
+ *
+ *     node  parent | kid: root of the children's treap | left, right: in the treap of its siblings
+ *           count: ids it holds | heap: place among the leaves, by value
+ *
+ * Leaves stand in a binary heap by value; the least valuable is evicted first, and its parent may become a leaf.
+ * Leaves that a running sequence holds are passed over.
+ *
+ * Rejected: a compressed radix tree with edges of any length (edges must be split, which splits blocks between
+ * nodes, for no gain when storage comes in blocks anyway); hashing blocks (a hit must compare ids all the same).
+ */
+#include "kv/prefix.h"
+
+#include "base/heap.h"
+#include "base/rng.h"
+
+#include <string.h>
+
+enum { NONE = -1 };
+
+typedef struct node {
+    int32_t parent, kid, left, right;
+    int32_t count; /* 0: the block is not in the tree */
+    int32_t heap;  /* place in the heap, NONE when not a leaf */
+    uint32_t priority, uses;
+    uint64_t space;
+    int64_t used;
+} node;
+
+struct sg_prefix {
+    sg_kv_pool *pool;
+    int block, nblock, n, nheap;
+    int32_t top; /* treap of the first blocks of all name spaces */
+    node *nodes;   /* [nblock] */
+    int32_t *ids;  /* [nblock][block] */
+    int32_t *heap; /* [nblock] */
+    int32_t *held; /* [nblock] scratch of eviction: leaves that somebody else holds */
+    sg_rng rng;
+};
+
+sg_status sg_prefix_open(sg_prefix **out, sg_kv_pool *pool, sg_error *err)
+{
+    sg_prefix *t = sg_calloc(1, sizeof *t);
+    if (!t)
+        return sg_fail_nomem(err, "a prefix tree");
+    size_t n = (size_t)sg_kv_pool_nblock(pool);
+    t->pool = pool;
+    t->block = sg_kv_pool_block(pool);
+    t->nblock = (int)n;
+    t->top = NONE;
+    t->rng.state = 1;
+    t->nodes = sg_calloc(n, sizeof *t->nodes);
+    t->ids = sg_calloc(n, (size_t)t->block * sizeof *t->ids);
+    t->heap = sg_calloc(n, sizeof *t->heap);
+    t->held = sg_calloc(n, sizeof *t->held);
+    if (!t->nodes || !t->ids || !t->heap || !t->held) {
+        sg_prefix_close(t);
+        return sg_fail_nomem(err, "a prefix tree");
+    }
+    *out = t;
+    return SG_OK;
+}
+
+void sg_prefix_close(sg_prefix *t)
+{
+    if (!t)
+        return;
+    for (int i = 0; t->nodes && i < t->nblock; i++)
+        if (t->nodes[i].count)
+            sg_kv_pool_give(t->pool, i);
+    sg_free(t->nodes);
+    sg_free(t->ids);
+    sg_free(t->heap);
+    sg_free(t->held);
+    sg_free(t);
+}
+
+int sg_prefix_nblock(const sg_prefix *t) { return t->n; }
+
+/* ---- order of siblings ------------------------------------------------------------------ */
+
+/* The order of (space, ids[0..n)) against a node's key; *same = ids in common from the front. */
+static int compare(const sg_prefix *t, uint64_t space, const int32_t *ids, int n, int32_t at, int *same)
+{
+    const node *x = &t->nodes[at];
+    const int32_t *have = t->ids + (size_t)at * (size_t)t->block;
+    *same = 0;
+    if (space != x->space)
+        return space < x->space ? -1 : 1;
+    int both = n < x->count ? n : x->count, i = 0;
+    while (i < both && ids[i] == have[i])
+        i++;
+    *same = i;
+    if (i < both)
+        return ids[i] < have[i] ? -1 : 1;
+    return n < x->count ? -1 : n > x->count;
+}
+
+static int32_t *kids_of(sg_prefix *t, int32_t parent) { return parent == NONE ? &t->top : &t->nodes[parent].kid; }
+
+/* Split a treap into keys below and above those of node `at` (which is not in it). */
+static void split(sg_prefix *t, int32_t root, int32_t at, int32_t *below, int32_t *above)
+{
+    while (root != NONE) {
+        int same;
+        node *r = &t->nodes[root];
+        if (compare(t, t->nodes[at].space, t->ids + (size_t)at * (size_t)t->block, t->nodes[at].count, root, &same) < 0) {
+            *above = root;
+            above = &r->left;
+            root = r->left;
+        } else {
+            *below = root;
+            below = &r->right;
+            root = r->right;
+        }
+    }
+    *below = *above = NONE;
+}
+
+static void treap_insert(sg_prefix *t, int32_t *root, int32_t at)
+{
+    int same;
+    const node *x = &t->nodes[at];
+    while (*root != NONE && t->nodes[*root].priority >= x->priority)
+        root = compare(t, x->space, t->ids + (size_t)at * (size_t)t->block, x->count, *root, &same) < 0 ? &t->nodes[*root].left
+                                                                                                     : &t->nodes[*root].right;
+    int32_t old = *root;
+    *root = at;
+    split(t, old, at, &t->nodes[at].left, &t->nodes[at].right);
+}
+
+static void treap_remove(sg_prefix *t, int32_t *root, int32_t at)
+{
+    int same;
+    const node *x = &t->nodes[at];
+    while (*root != at)
+        root = compare(t, x->space, t->ids + (size_t)at * (size_t)t->block, x->count, *root, &same) < 0 ? &t->nodes[*root].left
+                                                                                                     : &t->nodes[*root].right;
+    int32_t a = x->left, b = x->right;
+    while (a != NONE && b != NONE) { /* merge the two sides into *root */
+        bool left = t->nodes[a].priority >= t->nodes[b].priority;
+        *root = left ? a : b;
+        root = left ? &t->nodes[a].right : &t->nodes[b].left;
+        if (left)
+            a = *root;
+        else
+            b = *root;
+    }
+    *root = a != NONE ? a : b;
+}
+
+/* Among the children: the one with the most ids in common with (space, ids[0..n)); NONE when none has any. */
+static int32_t closest(const sg_prefix *t, int32_t root, uint64_t space, const int32_t *ids, int n, int *common)
+{
+    int32_t best = NONE;
+    *common = 0;
+    while (root != NONE) {
+        int same, order = compare(t, space, ids, n, root, &same);
+        if (same > *common || (same == *common && order == 0 && same > 0)) {
+            *common = same;
+            best = root;
+        }
+        if (order == 0)
+            break;
+        root = order < 0 ? t->nodes[root].left : t->nodes[root].right;
+    }
+    return best;
+}
+
+/* ---- leaves by value ----------------------------------------------------------------------- */
+
+static int64_t value(const node *x)
+{
+    int doublings = 31 - __builtin_clz(x->uses | 1);
+    return x->used + (int64_t)doublings * SG_PREFIX_USE_US;
+}
+
+static void place(sg_prefix *t, int i, int32_t at)
+{
+    t->heap[i] = at;
+    t->nodes[at].heap = i;
+}
+
+static void sift(sg_prefix *t, int i)
+{
+    int32_t at = t->heap[i];
+    int64_t v = value(&t->nodes[at]);
+    while (i > 0 && value(&t->nodes[t->heap[(i - 1) / 2]]) > v) {
+        place(t, i, t->heap[(i - 1) / 2]);
+        i = (i - 1) / 2;
+    }
+    for (;;) {
+        int kid = 2 * i + 1;
+        if (kid + 1 < t->nheap && value(&t->nodes[t->heap[kid + 1]]) < value(&t->nodes[t->heap[kid]]))
+            kid++;
+        if (kid >= t->nheap || value(&t->nodes[t->heap[kid]]) >= v)
+            break;
+        place(t, i, t->heap[kid]);
+        i = kid;
+    }
+    place(t, i, at);
+}
+
+static void heap_add(sg_prefix *t, int32_t at)
+{
+    place(t, t->nheap, at);
+    sift(t, t->nheap++);
+}
+
+static void heap_remove(sg_prefix *t, int32_t at)
+{
+    int i = t->nodes[at].heap;
+    t->nodes[at].heap = NONE;
+    if (i != --t->nheap) {
+        place(t, i, t->heap[t->nheap]);
+        sift(t, i);
+    }
+}
+
+static void touch(sg_prefix *t, int32_t at, int64_t now)
+{
+    node *x = &t->nodes[at];
+    x->used = now;
+    x->uses++;
+    if (x->heap != NONE)
+        sift(t, x->heap);
+}
+
+/* ---- nodes ------------------------------------------------------------------------------------ */
+
+static void add_node(sg_prefix *t, int32_t parent, uint64_t space, const int32_t *ids, int count, int32_t block, int64_t now)
+{
+    node *x = &t->nodes[block];
+    *x = (node){.parent = parent, .kid = NONE, .left = NONE, .right = NONE, .count = count, .heap = NONE, .space = space,
+                .priority = (uint32_t)sg_rng_u64(&t->rng), .used = now, .uses = 1};
+    memcpy(t->ids + (size_t)block * (size_t)t->block, ids, (size_t)count * sizeof *ids);
+    treap_insert(t, kids_of(t, parent), block);
+    if (parent != NONE && t->nodes[parent].heap != NONE)
+        heap_remove(t, parent);
+    heap_add(t, block);
+    sg_kv_pool_ref(t->pool, block);
+    t->n++;
+}
+
+static void remove_leaf(sg_prefix *t, int32_t at)
+{
+    int32_t parent = t->nodes[at].parent;
+    heap_remove(t, at);
+    treap_remove(t, kids_of(t, parent), at);
+    t->nodes[at].count = 0;
+    t->n--;
+    sg_kv_pool_give(t->pool, at);
+    if (parent != NONE && t->nodes[parent].kid == NONE)
+        heap_add(t, parent);
+}
+
+int sg_prefix_match(sg_prefix *t, uint64_t space, const int32_t *ids, int n, int64_t now, int32_t *blocks, sg_prefix_end *end)
+{
+    int done = 0;
+    int32_t at = NONE;
+    *end = SG_PREFIX_WHOLE;
+    while (done < n) {
+        int want = n - done < t->block ? n - done : t->block, common;
+        int32_t kid = closest(t, *kids_of(t, at), space, ids + done, want, &common);
+        if (kid == NONE) {
+            bool any = *kids_of(t, at) != NONE;
+            *end = done == 0 ? SG_PREFIX_COLD : any ? SG_PREFIX_DIVERGED : SG_PREFIX_SHORT;
+            break;
+        }
+        touch(t, kid, now);
+        blocks[done / t->block] = kid;
+        done += common;
+        if (common < t->block) {
+            if (done < n)
+                *end = common == t->nodes[kid].count ? SG_PREFIX_SHORT : SG_PREFIX_DIVERGED;
+            break;
+        }
+        at = kid;
+    }
+    return done;
+}
+
+void sg_prefix_insert(sg_prefix *t, uint64_t space, const int32_t *ids, int n, const int32_t *blocks, bool tail, int64_t now)
+{
+    int32_t at = NONE;
+    for (int done = 0; done < n; done += t->block) {
+        int count = n - done < t->block ? n - done : t->block, common;
+        if (count < t->block && !tail)
+            return;
+        int32_t kid = closest(t, *kids_of(t, at), space, ids + done, count, &common);
+        if (kid != NONE && common == count) { /* there already, perhaps with more behind it */
+            touch(t, kid, now);
+            at = kid;
+            continue;
+        }
+        int32_t block = blocks[done / t->block];
+        if (t->nodes[block].count) /* this block is known under other ids: its owner has rewound and gone on */
+            return;
+        add_node(t, at, space, ids + done, count, block, now);
+        if (kid != NONE && common == t->nodes[kid].count) /* a shorter tail of the same text is not needed any more */
+            remove_leaf(t, kid);
+        at = block;
+    }
+}
+
+int sg_prefix_evict(sg_prefix *t, int want)
+{
+    int given = 0, nheld = 0;
+    while (given < want && t->nheap > 0) {
+        int32_t at = t->heap[0];
+        if (sg_kv_pool_refs(t->pool, at) > 1) {
+            heap_remove(t, at);
+            t->held[nheld++] = at;
+            continue;
+        }
+        remove_leaf(t, at);
+        given++;
+    }
+    while (nheld > 0)
+        heap_add(t, t->held[--nheld]);
+    return given;
+}

@@ -1,0 +1,51 @@
+/* kv/prefix.h - which token sequences have their keys and values in the pool: a tree over token ids.
+ *
+ * A node is one KV block and the ids of the tokens that it holds (fewer than a block only at a tail).  A
+ * path from the top spells a prefix; requests that begin with it share its blocks.  A match is counted
+ * in tokens, not in blocks: the last block may match in part, and the sequence that shares it copies it
+ * before writing (kv/pool.h).
+ *
+ *     top -- [once upon a time][ there was a little] -- [ boat . The boat]
+ *                                                    \- [ girl named ]        (a tail of 3)
+ *
+ * Matches compare ids, never hashes: a collision would hand one user's context to another (DESIGN 7).  The
+ * name space (API key, adapter, encoder profile) is part of the key.  The tree holds one reference to each of
+ * its blocks.  Everything is allocated at open; no call allocates.  One thread (the step loop).
+ */
+#ifndef SG_KV_PREFIX_H
+#define SG_KV_PREFIX_H
+
+#include "kv/pool.h"
+
+typedef struct sg_prefix sg_prefix;
+
+/* A tree over the blocks of a pool, which must outlive it. */
+sg_status sg_prefix_open(sg_prefix **tree, sg_kv_pool *pool, sg_error *err);
+void sg_prefix_close(sg_prefix *tree); /* gives all blocks */
+
+/* Why a match ended where it did (metrics label). */
+typedef enum sg_prefix_end {
+    SG_PREFIX_WHOLE,    /* every id that was asked for is there */
+    SG_PREFIX_COLD,     /* nothing of this name space begins with the first id */
+    SG_PREFIX_DIVERGED, /* what is there goes on differently */
+    SG_PREFIX_SHORT,    /* what is there ends */
+} sg_prefix_end;
+
+/* The longest stored prefix of ids[0..n).  blocks has room for sg_kv_blocks_for(n) numbers; the first
+ * sg_kv_blocks_for(result) are filled.  No reference is taken: share them (sg_kv_seq_share) before the
+ * next call that may evict.  `now` is any rising number, the time of use.  Returns tokens, 0 to n. */
+int sg_prefix_match(sg_prefix *tree, uint64_t space, const int32_t *ids, int n, int64_t now, int32_t *blocks, sg_prefix_end *end);
+
+/* Remember that blocks[i] holds the keys and values of ids[i*block ..], n tokens in all.  What is there
+ * already stays as it is.  A last block that is not full is remembered too when `tail`: do that only when its
+ * owner is done with it, because a shared block is copied before it is written. */
+void sg_prefix_insert(sg_prefix *tree, uint64_t space, const int32_t *ids, int n, const int32_t *blocks, bool tail, int64_t now);
+
+/* Give up to `want` blocks back to the pool, the least valuable first: leaves that nobody else holds, by time of
+ * last use, where every doubling of uses counts as much as `SG_PREFIX_USE_US` of recency.  Returns how many were given. */
+int sg_prefix_evict(sg_prefix *tree, int want);
+enum { SG_PREFIX_USE_US = 10000000 };
+
+int sg_prefix_nblock(const sg_prefix *tree); /* blocks that the tree holds */
+
+#endif
