@@ -5,6 +5,8 @@
 #include "options.h"
 #include "segue.h"
 
+extern const command cmd_convert, cmd_info;
+
 /* Print "segue: COMMAND: TEXT" as one line on standard error; returns the exit status 1 (130 when cancelled). */
 int command_failed(const command *c, const sg_error *err);
 

@@ -8,6 +8,8 @@
 
 static const command *const commands[] = {
     &cmd_eval,
+    &cmd_info,
+    &cmd_convert,
     NULL,
 };
 

@@ -55,6 +55,26 @@ const char *sg_status_name(sg_status status);
 /* Bytes of memory that this process may still take: the least of MemAvailable and the cgroup's room. */
 uint64_t sg_memory_available(void);
 
+/* Free what a call handed out as "in fresh memory"; NULL is fine. */
+void sg_memory_free(void *p);
+
+/* ---- model files --------------------------------------------------------- */
+
+/* What a model file or directory says of itself, as one JSON object in fresh memory (sg_memory_free): architecture, name,
+ * parameters, file_bytes, context_length, vocabulary, tokenizer, chat_template, types (tensors of each type),
+ * experts, bytes_per_token (weights read to decode one), memory (bytes); with `tensors` also the list of
+ * them.  Opens the files, loads nothing. */
+sg_status sg_info_json(char **json, const char *model, bool tensors, sg_error *err);
+
+/* Everything that loading and first use would check, of any kind of file that segue reads: models, a lone
+ * .safetensors, tokenizer.json, SentencePiece .model, llama2.c tokenizer.bin. */
+sg_status sg_check(const char *path, sg_error *err);
+
+/* Write the model `in` (Hugging Face directory, llama2.c .bin, GGUF) to the GGUF file `out`.  `type` is "f32", "f16", "bf16" or
+ * NULL (as stored) for float matrices; vectors, norms, routers and biases become f32, quantised tensors stay.  `tokenizer`
+ * is the tokenizer.bin of a llama2.c model or NULL.  `out` appears whole or not at all. */
+sg_status sg_convert(const char *in, const char *out, const char *type, const char *tokenizer, sg_error *err);
+
 /* ---- sampling ------------------------------------------------------------ */
 
 typedef struct sg_logit_bias {

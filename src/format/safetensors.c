@@ -243,3 +243,18 @@ void sg_safetensors_fini(sg_safetensors *dir)
     sg_free(dir->tensors);
     *dir = (sg_safetensors){0};
 }
+
+sg_status sg_safetensors_check(const char *path, sg_error *err)
+{
+    sg_file f = {0};
+    sg_safetensors dir = {0};
+    SG_TRY(sg_file_open(&f, path, err));
+    sg_status st = sg_safetensors_read(&dir, &f, err);
+    if (st == SG_OK)
+        st = sg_safetensors_sort(&dir, err);
+    if (st != SG_OK)
+        sg_fail_at(err, st, "%s", path);
+    sg_safetensors_fini(&dir);
+    sg_file_close(&f);
+    return st;
+}

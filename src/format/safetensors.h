@@ -39,6 +39,9 @@ sg_status sg_safetensors_sort(sg_safetensors *dir, sg_error *err);
 /* After sorting; NULL when there is none. */
 sg_stored *sg_safetensors_find(const sg_safetensors *dir, const char *name);
 
+/* Open one file, check all of the above, close it.  Errors begin with the path. */
+sg_status sg_safetensors_check(const char *path, sg_error *err);
+
 void sg_safetensors_fini(sg_safetensors *dir);
 
 #endif
