@@ -10,6 +10,7 @@ static const command *const commands[] = {
     &cmd_eval,
     &cmd_info,
     &cmd_convert,
+    &cmd_quantize,
     NULL,
 };
 

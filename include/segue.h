@@ -155,6 +155,46 @@ sg_status sg_eval_embed(sg_eval *eval, const int32_t *ids, const int32_t *types,
 /* The score of a cross-encoder for a pair (raw, larger is better). */
 sg_status sg_eval_rank(sg_eval *eval, const int32_t *ids, const int32_t *types, int n, float *score, sg_error *err);
 
+/* ---- quantising ---------------------------------------------------------- */
+
+/* What is being done; passed before a tensor begins and a few times on the way. */
+typedef struct sg_quantize_progress {
+    size_t tensor, ntensor;
+    const char *name;       /* valid during the call, as are the types */
+    const char *from, *to;  /* "f16", "q4_k" */
+    uint64_t row, nrow;     /* rows of this tensor that are done */
+    uint64_t bytes_done, bytes; /* of tensor data written, and in all */
+} sg_quantize_progress;
+
+typedef struct sg_quantize_options {
+    const char *type;    /* a mix or a type: "q4_k_m", "q8_0", ...; sg_quantize_types has them all */
+    const char *imatrix; /* importance data (llama.cpp's imatrix, .dat or GGUF), or NULL */
+    const char *const *keep; /* nkeep times "REGEX=TYPE" (PCRE2): matrices whose name matches get the type; first match counts */
+    size_t nkeep;
+    bool pure;           /* the type for every matrix, no mix */
+    int threads;         /* 0: all that there are */
+    bool (*progress)(void *arg, const sg_quantize_progress *p); /* may be NULL; false stops: SG_E_CANCELLED */
+    void *arg;
+} sg_quantize_options;
+
+typedef struct sg_quantize_report {
+    size_t ntensor;     /* tensors written */
+    size_t nquantized;  /* of these, the ones whose type changed */
+    size_t nfallback;   /* rows that did not divide into blocks: a type with smaller blocks was taken */
+    size_t nimportance; /* tensors that importance data guided */
+    uint64_t nvalue;    /* values in all tensors */
+    uint64_t bytes_in, bytes_out; /* tensor data */
+} sg_quantize_report;
+
+/* Write the GGUF model `in` to the GGUF file `out` with smaller weights.  Vectors become f32; norms, routers and
+ * what else is small stay as they are.  Vectors and matrices with a NaN or an infinity are refused.  `out` appears whole or
+ * not at all.  *report (may be NULL) is filled on success. */
+sg_status sg_quantize(const char *in, const char *out, const sg_quantize_options *options, sg_quantize_report *report,
+                      sg_error *err);
+
+/* The names that sg_quantize_options.type takes, separated by spaces. */
+const char *sg_quantize_types(void);
+
 #ifdef __cplusplus
 }
 #endif

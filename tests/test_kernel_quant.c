@@ -243,7 +243,8 @@ TEST(edge_values_encode_to_valid_blocks)
 {
     static float x[NCOL], w[NCOL], back[NCOL];
     static uint8_t blocks[NCOL * 4];
-    static const float edges[] = {0, -0.0f, 1e-45f, -1e-40f, 1e-38f, 6e-8f, 1, -1, 65504, -65504, 65520, 1e6f, 3.4e38f, -3.4e38f, INFINITY, -INFINITY, NAN};
+    static const float edges[] = {0, -0.0f, 1e-45f, -1e-40f, 1e-38f, 6e-8f, 1, -1, 65504, -65504, 65520, 1e6f, 3.4e38f,
+                                  -3.4e38f, INFINITY, -INFINITY, NAN};
     size_t nedge = sizeof edges / sizeof *edges, ntype = 0;
     for (unsigned t = 0; t < SG_DTYPE_END; t++) {
         if (!sg_dtype_find(t) || !sg_quant_can_encode((sg_dtype)t))

@@ -466,10 +466,15 @@ static sg_status open_first(sg_weights *w, sg_error *err)
     return SG_OK;
 }
 
-sg_status sg_gguf_open(sg_weights *w, sg_error *err)
+sg_status sg_gguf_open_any(sg_weights *w, sg_error *err)
 {
     SG_TRY(open_first(w, err));
-    SG_TRY(read_file(w, &w->files[0], w->meta, err));
+    return read_file(w, &w->files[0], w->meta, err);
+}
+
+sg_status sg_gguf_open(sg_weights *w, sg_error *err)
+{
+    SG_TRY(sg_gguf_open_any(w, err));
     sg_str arch = {0};
     SG_TRY(sg_dict_need_str(w->meta, "general.architecture", &arch, err));
     if (arch.len == 0 || memchr(arch.data, 0, arch.len))

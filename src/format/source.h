@@ -44,6 +44,7 @@ bool sg_gguf_keeps_f32(const char *name, int ndim);
 
 /* The readers.  Each fills an empty w. */
 sg_status sg_gguf_open(sg_weights *w, sg_error *err);    /* w->path, or w->files[0] when borrowed */
+sg_status sg_gguf_open_any(sg_weights *w, sg_error *err); /* one file that need not be a model (imatrix.c) */
 sg_status sg_hf_open(sg_weights *w, sg_error *err);      /* directory w->path */
 sg_status sg_llama2c_open(sg_weights *w, sg_error *err); /* file w->path */
 
