@@ -320,6 +320,8 @@ sg_status sg_load_attention(sg_loader *ld, sg_layer *w, int l, int need)
         SG_TRY(sg_load_linear(ld, &w->q, l, "attn_q", nq, h->dim, need));
         SG_TRY(sg_load_linear(ld, &w->k, l, "attn_k", nk, h->dim, need));
         SG_TRY(sg_load_linear(ld, &w->v, l, "attn_v", nv, h->dim, need));
+        sg_linear_refine(&w->k); /* small beside the rest, and every later token reads their results */
+        sg_linear_refine(&w->v);
     }
     return sg_load_linear(ld, &w->o, l, "attn_output", h->dim, h->nhead * h->dv, need | SG_MAY_BIAS);
 }

@@ -9,6 +9,9 @@
  * which is held up does not hold up the others for long, and a chunk of activations stays in the second
  * level cache while the task's weights pass.  The kernels' contract makes the result independent of all that.
  *
+ * A refined layer (sg_linear_refine) has two activation rows for each row: the quantised row, which the other jobs
+ * use too, and the quantised rest.  They are two rows for the kernel, and the sums are added here.
+ *
  * Sums go straight to `out`; a residual or a bias is added right after, while the values are in the cache.  With a
  * residual the task computes into the worker's scratch memory first.
  */
@@ -24,7 +27,7 @@ enum {
     TASK_TILES = 32,  /* tiles in a task at most: ROW_CHUNK * TASK_TILES * 16 floats are half of the scratch */
     TASK_BYTES = 65536, /* packed bytes in a task at least, when there are few rows */
 };
-_Static_assert(ROW_CHUNK * TASK_TILES * SG_TILE * 4 <= SG_WORKER_BYTES, "a task's results fit the scratch");
+_Static_assert(2 * ROW_CHUNK * TASK_TILES * SG_TILE * 4 <= SG_WORKER_BYTES, "a task's results fit the scratch, in two terms");
 
 /* ---- weights ------------------------------------------------------------------ */
 
@@ -73,6 +76,12 @@ void sg_linear_fini(sg_linear *w)
     memset(w, 0, sizeof *w);
 }
 
+void sg_linear_refine(sg_linear *w)
+{
+    enum { REST_MAX = SG_WORKER_BYTES / (int)sizeof(float) }; /* act_task keeps the rest of a row in the scratch */
+    w->precise = w->kernel && w->kernel->act == SG_ACT_Q8 && w->k <= REST_MAX;
+}
+
 /* ---- activations ---------------------------------------------------------------- */
 
 typedef struct act_pass {
@@ -82,15 +91,32 @@ typedef struct act_pass {
     size_t stride, row_bytes;
     unsigned char *rows;
     int nrow, k, step;
+    bool rest; /* rows nrow + m hold what row m leaves over */
+    sg_ops *ops;
 } act_pass;
+
+/* rest = x - d q; a block that is not finite leaves NaNs, as the row itself does. */
+static void leave_over(float *rest, const float *x, const void *row, int k)
+{
+    sg_act_q8 a = sg_act_q8_of(row, k);
+    for (int i = 0; i < k; i++)
+        rest[i] = x[i] - a.d[i / 32] * (float)a.q[i];
+}
 
 static void act_task(void *arg, int task, int worker)
 {
     const act_pass *p = arg;
-    (void)worker;
     int end = (task + 1) * p->step < p->nrow ? (task + 1) * p->step : p->nrow;
-    for (int m = task * p->step; m < end; m++)
-        sg_act_quantize(p->isa, p->act, p->rows + (size_t)m * p->row_bytes, p->x + (size_t)m * p->stride, p->k);
+    for (int m = task * p->step; m < end; m++) {
+        unsigned char *row = p->rows + (size_t)m * p->row_bytes;
+        const float *x = p->x + (size_t)m * p->stride;
+        sg_act_quantize(p->isa, p->act, row, x, p->k);
+        if (!p->rest)
+            continue;
+        float *rest = sg_ops_worker(p->ops, worker);
+        leave_over(rest, x, row, p->k);
+        sg_act_quantize(p->isa, p->act, row + (size_t)p->nrow * p->row_bytes, rest, p->k);
+    }
 }
 
 /* ---- multiplication --------------------------------------------------------------- */
@@ -104,7 +130,7 @@ typedef struct part {
 typedef struct mul_pass {
     bool exact;
     int nrow, npart;
-    const void *const *rows; /* [nrow] */
+    const void *const *rows; /* [nrow], and [nrow] more with the rests when a job is refined */
     part part[NJOB];
     sg_ops *ops;
 } mul_pass;
@@ -120,6 +146,33 @@ static void finish(float *out, const float *sum, const float *bias, bool add, in
     else
         for (int j = j0; j < j1; j++)
             out[j] = out[j] + sum[j];
+}
+
+/* Rows [row0, row1) of a refined layer: both terms as rows of one call, then their sum. */
+static void mul_refined(const mul_pass *p, const part *q, int tile0, int tile1, int row0, int row1, float *scratch)
+{
+    const sg_linear *w = q->job->w;
+    int j0 = tile0 * SG_TILE, j1 = tile1 * SG_TILE < w->n ? tile1 * SG_TILE : w->n, nrow = row1 - row0;
+    size_t width = (size_t)(tile1 - tile0) * SG_TILE;
+    float *out[2 * ROW_CHUNK] = {0};
+    const void *rows[2 * ROW_CHUNK] = {0};
+    for (int m = 0; m < nrow; m++) {
+        rows[m] = p->rows[row0 + m];
+        rows[nrow + m] = p->rows[p->nrow + row0 + m];
+        out[m] = scratch + (size_t)m * width - j0;
+        out[nrow + m] = scratch + (size_t)(nrow + m) * width - j0;
+    }
+    w->kernel->mul(out, rows, 2 * nrow, w->packed, tile0, tile1, w->n, w->k);
+    for (int m = 0; m < nrow; m++) {
+        float *sum = out[m], *to = q->out[row0 + m];
+        const float *rest = out[nrow + m];
+        for (int j = j0; j < j1; j++) {
+            sum[j] += rest[j];
+            if (w->bias)
+                sum[j] += w->bias[j];
+            to[j] = q->job->add ? to[j] + sum[j] : sum[j];
+        }
+    }
 }
 
 static void mul_range(const mul_pass *p, const part *q, int tile0, int tile1, int row0, int row1, float *scratch)
@@ -151,7 +204,8 @@ static void mul_task(void *arg, int task, int worker)
     int ntile = (q->job->w->n + SG_TILE - 1) / SG_TILE, nrange = (ntile + q->step - 1) / q->step;
     int tile0 = task % nrange * q->step, tile1 = tile0 + q->step < ntile ? tile0 + q->step : ntile;
     int row0 = task / nrange * ROW_CHUNK, row1 = row0 + ROW_CHUNK < p->nrow ? row0 + ROW_CHUNK : p->nrow;
-    mul_range(p, q, tile0, tile1, row0, row1, sg_ops_worker(p->ops, worker));
+    void (*mul)(const mul_pass *, const part *, int, int, int, int, float *) = q->job->w->precise ? mul_refined : mul_range;
+    mul(p, q, tile0, tile1, row0, row1, sg_ops_worker(p->ops, worker));
 }
 
 /* Tiles in a task: about six tasks for each worker over all jobs, but not so few bytes that taking tasks costs. */
@@ -170,24 +224,25 @@ static int tiles_in_task(const sg_linear *w, int total_tiles, int nrow, int nwor
 static void run_form(sg_ops *ops, sg_act act, const float *x, size_t x_stride, int nrow, const sg_linear_job *jobs, int njob)
 {
     mul_pass p = {.exact = ops->exact, .nrow = nrow, .ops = ops};
-    int total_tiles = 0, k = 0;
+    int total_tiles = 0, k = 0, nterm = 1;
     for (int i = 0; i < njob; i++)
         if (ops->exact || jobs[i].w->kernel->act == act) {
             p.part[p.npart++].job = &jobs[i];
             total_tiles += (jobs[i].w->n + SG_TILE - 1) / SG_TILE;
             k = jobs[i].w->k;
+            nterm = jobs[i].w->precise ? 2 : nterm;
         }
     if (!p.npart)
         return;
 
     bool direct = ops->exact || act == SG_ACT_F32;
-    size_t row_bytes = direct ? 0 : sg_act_row_bytes(act, k), rows_bytes = row_bytes * (size_t)nrow;
-    unsigned char *memory = sg_ops_scratch(ops, SG_SCRATCH_ACT, rows_bytes + (size_t)(p.npart + 1) * (size_t)nrow * sizeof(void *));
+    size_t row_bytes = direct ? 0 : sg_act_row_bytes(act, k), rows_bytes = row_bytes * (size_t)(nterm * nrow);
+    unsigned char *memory = sg_ops_scratch(ops, SG_SCRATCH_ACT, rows_bytes + (size_t)(p.npart + nterm) * (size_t)nrow * sizeof(void *));
     const void **rows = (const void **)(void *)(memory + rows_bytes);
-    for (int m = 0; m < nrow; m++)
+    for (int m = 0; m < nterm * nrow; m++)
         rows[m] = direct ? (const void *)(x + (size_t)m * x_stride) : memory + (size_t)m * row_bytes;
     if (!direct) {
-        act_pass a = {ops->isa, act, x, x_stride, row_bytes, memory, nrow, k, sg_ops_row_step(ops, nrow, k)};
+        act_pass a = {ops->isa, act, x, x_stride, row_bytes, memory, nrow, k, sg_ops_row_step(ops, nrow, nterm * k), nterm == 2, ops};
         sg_pool_run(ops->pool, act_task, &a, (nrow + a.step - 1) / a.step);
     }
 
@@ -195,7 +250,7 @@ static void run_form(sg_ops *ops, sg_act act, const float *x, size_t x_stride, i
     p.rows = rows;
     for (int i = 0; i < p.npart; i++) {
         part *q = &p.part[i];
-        q->out = (float **)(void *)(rows + (size_t)(i + 1) * (size_t)nrow);
+        q->out = (float **)(void *)(rows + (size_t)(i + nterm) * (size_t)nrow);
         for (int m = 0; m < nrow; m++)
             q->out[m] = q->job->out + (size_t)m * q->job->out_stride;
         q->step = tiles_in_task(q->job->w, total_tiles, nrow, ops->nworker);
