@@ -36,7 +36,6 @@ sg_status sg_deepseek_params(sg_hparams *h, const sg_keys *k)
 static sg_status load_latent(sg_loader *ld, sg_layer *w, int l)
 {
     const sg_hparams *h = &ld->m->h;
-    const sg_linear *k_b, *v_b;
     int nq = h->nhead * (h->nope + h->rope.rot);
     if (h->q_rank) {
         SG_TRY(sg_load_linear(ld, &w->q_a, l, "attn_q_a", h->q_rank, h->dim, SG_MAY_BIAS));
@@ -47,10 +46,8 @@ static sg_status load_latent(sg_loader *ld, sg_layer *w, int l)
     }
     SG_TRY(sg_load_linear(ld, &w->kv_a, l, "attn_kv_a_mqa", h->dk, h->dim, SG_MAY_BIAS));
     SG_TRY(sg_load_vector(ld, &w->kv_a_norm, l, "attn_kv_a_norm", "weight", h->kv_rank, SG_NEED));
-    SG_TRY(sg_load_stack(ld, &k_b, l, "attn_k_b", h->nhead, h->kv_rank, h->nope, SG_NEED));
-    w->k_b = (sg_linear *)(uintptr_t)k_b;
-    SG_TRY(sg_load_stack(ld, &v_b, l, "attn_v_b", h->nhead, h->dv_mla, h->kv_rank, SG_NEED));
-    w->v_b = (sg_linear *)(uintptr_t)v_b;
+    SG_TRY(sg_load_stack(ld, &w->k_b, l, "attn_k_b", h->nhead, h->kv_rank, h->nope, SG_NEED));
+    SG_TRY(sg_load_stack(ld, &w->v_b, l, "attn_v_b", h->nhead, h->dv_mla, h->kv_rank, SG_NEED));
     return sg_load_linear(ld, &w->o, l, "attn_output", h->dim, h->nhead * h->dv_mla, SG_MAY_BIAS);
 }
 

@@ -32,7 +32,7 @@ typedef struct sg_layer {
     /* Latent attention (deepseek): see deepseek.c */
     sg_linear q_a, q_b, kv_a;
     const float *q_a_norm, *kv_a_norm;
-    sg_linear *k_b, *v_b; /* [H] */
+    const sg_linear *k_b, *v_b; /* [H] */
 
     /* Feed-forward: gate, up [F][D], down [D][F]; up alone holds both as [2F][D] when gate is absent (phi3) */
     sg_linear gate, up, down;
