@@ -113,15 +113,23 @@ static sg_status describe(sg_dict *d, const layout *l, sg_error *err)
     return sg_dict_set_u64(d, "llama.rope.dimension_count", l->dim / l->nhead, err);
 }
 
-sg_status sg_llama2c_open(sg_weights *w, sg_error *err)
+static sg_status open_file(sg_weights *w, sg_error *err)
 {
-    layout l = {0};
-    place p = {w, 7 * sizeof(int32_t)};
+    if (w->borrowed)
+        return SG_OK;
     w->files = sg_calloc(1, sizeof *w->files);
     if (!w->files)
         return sg_fail_nomem(err, "the list of files");
     SG_TRY(sg_file_open(&w->files[0], w->path, err));
     w->nfile = 1;
+    return SG_OK;
+}
+
+sg_status sg_llama2c_open(sg_weights *w, sg_error *err)
+{
+    layout l = {0};
+    place p = {w, 7 * sizeof(int32_t)};
+    SG_TRY(open_file(w, err));
     SG_TRY(read_header(&w->files[0], &l, err));
     SG_TRY(add_all(&p, &l, err));
     if (p.at != w->files[0].size)

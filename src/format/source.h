@@ -38,6 +38,9 @@ sg_status sg_weights_check_overlap(const sg_weights *w, const sg_file *f, sg_err
  * of blocks (*why says which). */
 bool sg_tensor_size(sg_tensor *t, const char **why);
 
+/* A reader on bytes in memory that outlive the result; `name` stands in errors.  GGUF and llama2.c only. */
+sg_status sg_weights_open_bytes(sg_weights **w, sg_source source, const void *data, size_t size, const char *name, sg_error *err);
+
 /* Whether llama.cpp keeps this tensor in F32 whatever the file's type is: vectors, norms, biases, routers,
  * position and type embeddings. */
 bool sg_gguf_keeps_f32(const char *name, int ndim);
@@ -46,6 +49,6 @@ bool sg_gguf_keeps_f32(const char *name, int ndim);
 sg_status sg_gguf_open(sg_weights *w, sg_error *err);    /* w->path, or w->files[0] when borrowed */
 sg_status sg_gguf_open_any(sg_weights *w, sg_error *err); /* one file that need not be a model (imatrix.c) */
 sg_status sg_hf_open(sg_weights *w, sg_error *err);      /* directory w->path */
-sg_status sg_llama2c_open(sg_weights *w, sg_error *err); /* file w->path */
+sg_status sg_llama2c_open(sg_weights *w, sg_error *err); /* w->path, or w->files[0] when borrowed */
 
 #endif

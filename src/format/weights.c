@@ -179,9 +179,9 @@ sg_status sg_weights_open(sg_weights **w, const char *path, sg_error *err)
     return open_with(w, sg_weights_new(SG_SOURCE_GGUF, path), sg_gguf_open, err);
 }
 
-sg_status sg_weights_open_memory(sg_weights **w, const void *data, size_t size, const char *name, sg_error *err)
+sg_status sg_weights_open_bytes(sg_weights **w, sg_source source, const void *data, size_t size, const char *name, sg_error *err)
 {
-    sg_weights *new = sg_weights_new(SG_SOURCE_GGUF, name);
+    sg_weights *new = sg_weights_new(source, name);
     if (new) {
         new->files = sg_calloc(1, sizeof *new->files);
         new->borrowed = true;
@@ -192,7 +192,12 @@ sg_status sg_weights_open_memory(sg_weights **w, const void *data, size_t size, 
         new->files[0] = (sg_file){.data = size ? data : NULL, .size = size, .path = new->path};
         new->nfile = 1;
     }
-    return open_with(w, new, sg_gguf_open, err);
+    return open_with(w, new, source == SG_SOURCE_LLAMA2C ? sg_llama2c_open : sg_gguf_open, err);
+}
+
+sg_status sg_weights_open_memory(sg_weights **w, const void *data, size_t size, const char *name, sg_error *err)
+{
+    return sg_weights_open_bytes(w, SG_SOURCE_GGUF, data, size, name, err);
 }
 
 sg_source sg_weights_source(const sg_weights *w) { return w->source; }
