@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "format/safetensors.h"
 #include "format/weights.h"
+#include "model/model.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -245,7 +246,9 @@ static sg_status check_model(const char *path, sg_error *err)
 {
     sg_weights *w = NULL;
     SG_TRY(sg_weights_open(&w, path, err));
-    sg_status st = SG_OK;
+    sg_status st = sg_model_check(w, NULL, err);
+    if (st != SG_OK)
+        sg_fail_at(err, st, "%s", path);
     sg_weights_close(w);
     return st;
 }
