@@ -47,8 +47,12 @@ static sg_status number(const sg_keys *k, const char *full, const sg_value *v, d
         return SG_OK;
     if (v->kind != SG_KIND_ARRAY || v->a.kind > SG_KIND_F64)
         return sg_fail(k->err, SG_E_FORMAT, "%s is not a number", full);
-    if (v->a.n == 0)
-        return sg_fail(k->err, SG_E_FORMAT, "%s is an empty list", full);
+    uint64_t nlayer = 0;
+    char count[128];
+    find(k, "block_count", count);
+    SG_TRY(sg_dict_u64(k->meta, count, 0, &nlayer, k->err));
+    if (v->a.n == 0 || v->a.n != nlayer)
+        return sg_fail(k->err, SG_E_FORMAT, "%s is a list of %zu for %llu layers", full, v->a.n, (unsigned long long)nlayer);
     for (size_t i = 1; i < v->a.n; i++)
         if (element(&v->a, i) != element(&v->a, 0))
             return sg_fail(k->err, SG_E_UNSUPPORTED, "%s differs between layers (%g, %g): not supported for %s", full, element(&v->a, 0),
@@ -82,9 +86,11 @@ sg_status sg_keys_float(const sg_keys *k, const char *name, double lo, double hi
 sg_status sg_keys_int(const sg_keys *k, const char *name, int lo, int hi, int fallback, int *out)
 {
     double x = 0;
+    char full[128];
+    const sg_value *v = find(k, name, full);
+    if (v && (v->kind == SG_KIND_F64 || (v->kind == SG_KIND_ARRAY && v->a.kind == SG_KIND_F64)))
+        return sg_fail(k->err, SG_E_FORMAT, "%s is a fraction, must be a whole number", full);
     SG_TRY(sg_keys_num(k, name, lo, hi, fallback, &x));
-    if (x != floor(x))
-        return sg_fail(k->err, SG_E_FORMAT, "%s.%s is %g, must be a whole number", k->arch, name, x);
     *out = (int)x;
     return SG_OK;
 }
@@ -115,7 +121,7 @@ static sg_status read_rope(sg_hparams *h, const sg_keys *k)
         return sg_fail(k->err, SG_E_FORMAT, "%s.rope.dimension_count is %d, must be even and at most the head's %d", k->arch, r->rot, h->dk);
     SG_TRY(sg_keys_num(k, "rope.freq_base", 1e-3, 1e15, 10000, &r->base));
     SG_TRY(sg_keys_num(k, "rope.scaling.factor", 1e-6, 1e6, 1, &r->factor));
-    SG_TRY(sg_keys_int(k, "rope.scaling.original_context_length", 0, 1 << 30, 0, &r->original_ctx));
+    SG_TRY(sg_keys_int(k, "rope.scaling.original_context_length", 0, INT32_MAX, 0, &r->original_ctx));
     SG_TRY(sg_keys_num(k, "rope.scaling.attn_factor", 0, 1e3, 0, &r->attn_factor));
     SG_TRY(sg_keys_num(k, "rope.scaling.yarn_beta_fast", 1e-6, 1e6, 32, &r->beta_fast));
     SG_TRY(sg_keys_num(k, "rope.scaling.yarn_beta_slow", 1e-6, 1e6, 1, &r->beta_slow));
@@ -163,11 +169,22 @@ static sg_status read_experts(sg_hparams *h, const sg_keys *k)
     return sg_keys_bool(k, "expert_weights_norm", false, &h->gate_norm);
 }
 
+/* A context is a claim; what matters is how much of it is used.  More than 2^30 positions count as 2^30. */
+static sg_status read_context(sg_hparams *h, const sg_keys *k)
+{
+    double ctx;
+    if (!sg_keys_have(k, "context_length"))
+        return sg_fail(k->err, SG_E_FORMAT, "key %s.context_length is missing", k->arch);
+    SG_TRY(sg_keys_num(k, "context_length", 1, 0x1p32, 0, &ctx));
+    h->ctx = ctx > 0x1p30 ? 1 << 30 : (int)ctx;
+    return SG_OK;
+}
+
 static sg_status read_sizes(sg_hparams *h, const sg_keys *k)
 {
     SG_TRY(sg_keys_need_int(k, "block_count", 1, SG_LAYERS_MAX, &h->nlayer));
     SG_TRY(sg_keys_need_int(k, "embedding_length", 1, 1 << 18, &h->dim));
-    SG_TRY(sg_keys_need_int(k, "context_length", 1, 1 << 30, &h->ctx));
+    SG_TRY(read_context(h, k));
     SG_TRY(sg_keys_need_int(k, "attention.head_count", 1, SG_HEADS_MAX, &h->nhead));
     SG_TRY(sg_keys_int(k, "attention.head_count_kv", 1, SG_HEADS_MAX, h->nhead, &h->nkv));
     if (h->nhead % h->nkv)
@@ -192,7 +209,7 @@ sg_status sg_hparams_decoder(sg_hparams *h, const sg_keys *k)
     if (!sg_keys_have(k, "attention.layer_norm_rms_epsilon"))
         return sg_fail(k->err, SG_E_FORMAT, "key %s.attention.layer_norm_rms_epsilon is missing", k->arch);
     SG_TRY(sg_keys_float(k, "attention.layer_norm_rms_epsilon", 0, 1, 0, &h->eps));
-    SG_TRY(sg_keys_int(k, "attention.sliding_window", 0, 1 << 30, 0, &h->window));
+    SG_TRY(sg_keys_int(k, "attention.sliding_window", 0, INT32_MAX, 0, &h->window));
     SG_TRY(read_rope(h, k));
     SG_TRY(read_experts(h, k));
     if (h->nff == 0 && (h->nexpert == 0 || h->ndense > 0 || h->nff_expert == 0))

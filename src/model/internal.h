@@ -102,7 +102,8 @@ struct sg_model {
 struct sg_loader {
     sg_model *m;
     const sg_weights *w;
-    bool check; /* prove that everything is there, load nothing */
+    bool check;          /* prove that everything is there, load nothing */
+    unsigned char *used; /* [tensors of the file] 1 when something asked for it */
     sg_error *err;
 };
 

@@ -77,12 +77,21 @@ static void shape_text(char *out, size_t size, const uint64_t *ne, int ndim)
         at += (size_t)snprintf(out + at, size - at, "%s%" PRIu64, i ? "x" : "", ne[i]);
 }
 
+/* Find and remember that it was asked for. */
+static const sg_tensor *find_used(sg_loader *ld, const char *full)
+{
+    const sg_tensor *t = sg_weights_find(ld->w, full);
+    if (t)
+        ld->used[t - sg_weights_at(ld->w, 0)] = 1;
+    return t;
+}
+
 /* The tensor of that name with the shape ne0 x ne1 x ne2 (GGUF's order; 1s at the end may be left out in the file).  *t is NULL when it
  * is missing and may be. */
 static sg_status find(sg_loader *ld, const sg_tensor **t, int l, const char *name, const char *suffix, uint64_t ne0, uint64_t ne1, uint64_t ne2, bool may)
 {
     char full[NAME_MAX_];
-    const sg_tensor *f = sg_weights_find(ld->w, full_name(full, l, name, suffix));
+    const sg_tensor *f = find_used(ld, full_name(full, l, name, suffix));
     *t = f;
     if (!f)
         return may ? SG_OK : sg_fail(ld->err, SG_E_FORMAT, "tensor '%s' is missing", full);
@@ -265,7 +274,7 @@ sg_status sg_load_stack(sg_loader *ld, const sg_linear **out, int l, const char 
 sg_status sg_load_table(sg_loader *ld, const void **out, sg_dtype *type, int *nrow, int l, const char *name, int n, int need)
 {
     char full[NAME_MAX_];
-    const sg_tensor *t = sg_weights_find(ld->w, full_name(full, l, name, "weight"));
+    const sg_tensor *t = find_used(ld, full_name(full, l, name, "weight"));
     if (!t && (need & SG_MAY))
         return SG_OK;
     if (!t)

@@ -19,7 +19,7 @@ static sg_status read_params(sg_model *m, const sg_weights *weights, sg_error *e
     SG_TRY(sg_dict_need_str(meta, "general.architecture", &arch, err));
     m->family = sg_family_find(arch.data);
     if (!m->family)
-        return sg_fail(err, SG_E_UNSUPPORTED, "general.architecture is '%s': segue does not run this architecture", arch.data);
+        return sg_fail(err, SG_E_UNSUPPORTED, "general.architecture is '%s' (keys %s.*): segue does not run this architecture", arch.data, arch.data);
     snprintf(m->h.arch, sizeof m->h.arch, "%s", m->family->arch);
     sg_keys keys = {meta, m->family->arch, err};
     SG_TRY(m->family->params(&m->h, &keys));
@@ -76,6 +76,41 @@ static void fill_info(sg_model *m)
     i->kv_type = m->family->kind != SG_MODEL_DECODER || (m->ops && sg_ops_exact(m->ops)) ? SG_F32 : SG_F16;
 }
 
+static bool ends_with(const char *s, const char *end)
+{
+    size_t n = strlen(s), m = strlen(end);
+    return n >= m && strcmp(s + n - m, end) == 0;
+}
+
+/* A tensor that nothing asked for means that the model is not what it says: its results would be wrong.  Tables of angles that
+ * some converters write are computed here and may stay unused. */
+static sg_status check_unused(const sg_loader *ld)
+{
+    for (size_t i = 0; i < sg_weights_count(ld->w); i++) {
+        const char *name = sg_weights_at(ld->w, i)->name;
+        if (!ld->used[i] && !ends_with(name, "rot_embd.weight") && !ends_with(name, "rope_freqs.weight"))
+            return sg_fail(ld->err, SG_E_FORMAT, "tensor '%s' has no place in architecture %s with %d layers", name, ld->m->h.arch, ld->m->h.nlayer);
+    }
+    return SG_OK;
+}
+
+/* GGUF files list their tokens: one for each row of the embedding. */
+static sg_status check_vocabulary(const sg_loader *ld)
+{
+    const sg_value *v = sg_dict_find(sg_weights_meta(ld->w), "tokenizer.ggml.tokens");
+    if (v && v->kind == SG_KIND_ARRAY && v->a.n != (size_t)ld->m->h.nvocab)
+        return sg_fail(ld->err, SG_E_FORMAT, "tokenizer.ggml.tokens has %zu tokens, token_embd.weight %d rows", v->a.n, ld->m->h.nvocab);
+    return SG_OK;
+}
+
+static sg_status load_all(sg_loader *ld)
+{
+    SG_TRY(read_params(ld->m, ld->w, ld->err));
+    SG_TRY(load_tensors(ld));
+    SG_TRY(check_vocabulary(ld));
+    return check_unused(ld);
+}
+
 static sg_status build(sg_model **out, const sg_weights *weights, sg_ops *ops, bool check, sg_error *err)
 {
     sg_model *m = sg_calloc(1, sizeof *m);
@@ -83,10 +118,9 @@ static sg_status build(sg_model **out, const sg_weights *weights, sg_ops *ops, b
         return sg_fail_nomem(err, "the model");
     m->weights = weights;
     m->ops = ops;
-    sg_loader ld = {.m = m, .w = weights, .check = check, .err = err};
-    sg_status st = read_params(m, weights, err);
-    if (st == SG_OK)
-        st = load_tensors(&ld);
+    sg_loader ld = {.m = m, .w = weights, .check = check, .err = err, .used = sg_calloc(sg_weights_count(weights) + 1, 1)};
+    sg_status st = ld.used ? load_all(&ld) : sg_fail_nomem(err, "the model");
+    sg_free(ld.used);
     if (st != SG_OK) {
         sg_model_free(m);
         return st;
