@@ -194,6 +194,219 @@ sg_status sg_quantize(const char *in, const char *out, const sg_quantize_options
 
 /* The names that sg_quantize_options.type takes, separated by spaces. */
 const char *sg_quantize_types(void);
+/* ---- engine -------------------------------------------------------------- */
+
+/* One loaded model, its KV memory and the one thread that steps all its requests.  Calls on an engine may
+ * come from any thread unless a call says otherwise. */
+typedef struct sg_engine sg_engine;
+
+typedef struct sg_engine_options {
+    const char *model;     /* GGUF file, Hugging Face directory or llama2.c file; NULL: the embedded default */
+    const char *tokenizer; /* tokenizer file for a llama2.c model, else NULL */
+    const char *name;      /* how it is called to the outside; NULL: from the path, "default" for the embedded one */
+    const char *kv_type;   /* "f32", "f16", "bf16", "q8_0"; NULL: f16, or f32 when exact */
+    const char *policy;    /* scheduling policy; NULL: the default */
+    uint64_t memory_bytes; /* cap on what this process allocates; 0: a share of what the machine has to give */
+    int threads;           /* 0: all CPUs that this process may use */
+    int ctx;               /* tokens a sequence may have; 0: the model's own, as far as memory allows */
+    int max_running;       /* requests in the step loop at once; 0: 32 */
+    int max_waiting;       /* requests admitted later; one more is SG_E_BUSY; 0: 256 */
+    int step_tokens;       /* tokens of a step while some request decodes; 0: 64 */
+    bool exact;            /* the reference path: everything in float32, slow */
+} sg_engine_options;
+
+/* Load a model and start its step loop.  Blocks while loading.  SG_E_NOT_FOUND, SG_E_FORMAT, SG_E_UNSUPPORTED,
+ * SG_E_NOMEM, SG_E_IO, SG_E_ARGUMENT as the name says. */
+sg_status sg_engine_open(sg_engine **engine, const sg_engine_options *options, sg_error *err);
+
+/* Cancel what runs, stop the loop and free the model.  Requests that are still held may be read and freed
+ * afterwards; they have ended. */
+void sg_engine_close(sg_engine *engine);
+
+/* The name that an engine opened with these options will have, in fresh memory (sg_memory_free): what they say, or the
+ * last part of the path without its ending, or "default".  NULL when out of memory. */
+char *sg_engine_name_of(const sg_engine_options *options);
+
+typedef struct sg_engine_info {
+    const char *name;         /* borrowed from the engine, like all strings here */
+    const char *architecture; /* "llama", ... */
+    const char *title;        /* the model file's own name of itself, or "" */
+    uint64_t parameters;
+    uint64_t file_bytes;
+    int ctx;                  /* tokens that a sequence may have here */
+    int ctx_trained;          /* what the model was trained for, 0 when not known */
+    int nvocab;
+    bool chat_template;       /* there is one */
+    int64_t load_us;          /* how long opening took */
+} sg_engine_info;
+
+void sg_engine_info_get(const sg_engine *engine, sg_engine_info *info);
+
+typedef struct sg_memory_pool {
+    const char *name;   /* "weights", "kv", "scratch", "requests", "heap" (all that went through the allocator) */
+    uint64_t bytes;     /* held now */
+    uint64_t cap_bytes; /* most that it may be; 0: no cap of its own */
+} sg_memory_pool;
+
+/* The memory ledger: fills up to `n` rows and returns how many there are. */
+size_t sg_engine_memory(const sg_engine *engine, sg_memory_pool *pools, size_t n);
+
+/* Buckets of a histogram: counts of values <= bound[i] (seconds or tokens), the last one for all others. */
+enum { SG_NBUCKET = 16 };
+typedef struct sg_histogram {
+    uint64_t count[SG_NBUCKET + 1]; /* not cumulative */
+    double sum;
+} sg_histogram;
+extern const double sg_seconds_bound[SG_NBUCKET]; /* 1 ms to 300 s */
+extern const double sg_tokens_bound[SG_NBUCKET];  /* 1 to 32768, powers of two */
+
+/* What the engine has done since it was opened. */
+typedef struct sg_engine_stats {
+    uint64_t nrunning, nwaiting;          /* now */
+    uint64_t kv_block, kv_block_reserved; /* now */
+    uint64_t prompt_tokens, generated_tokens, steps;
+    uint64_t finished[4]; /* by sg_finish */
+    uint64_t rejected;    /* SG_E_BUSY */
+    sg_histogram queue_seconds, first_token_seconds, inter_token_seconds, request_seconds;
+    sg_histogram step_prefill_seconds, step_decode_seconds; /* steps with and without a part of a prompt */
+    sg_histogram step_tokens;
+} sg_engine_stats;
+
+void sg_engine_stats_get(const sg_engine *engine, sg_engine_stats *stats);
+
+/* Text to token ids in fresh memory (sg_memory_free).  `special`: special-token text counts as special tokens;
+ * `begin`: add what the tokenizer puts around a text (BOS).  SG_E_ARGUMENT for text that is no UTF-8. */
+sg_status sg_engine_tokenize(const sg_engine *engine, const char *text, size_t n, bool special, bool begin, int32_t **ids,
+                             size_t *nid, sg_error *err);
+
+/* The bytes that a token stands for (may be part of a character), cut at `cap`; returns the whole length. */
+size_t sg_engine_token_bytes(const sg_engine *engine, int32_t id, char *out, size_t cap);
+
+/* A conversation, as JSON texts (each may be NULL but messages). */
+typedef struct sg_chat {
+    const char *messages;  /* [{"role","content",...}, ...] */
+    const char *tools;     /* [{"type":"function",...}, ...] */
+    const char *documents; /* [...] */
+    const char *variables; /* {"name": value, ...}: passed to the template as they stand */
+    bool no_generation_prompt;
+} sg_chat;
+
+/* Render a conversation by the model's chat template.  *text in fresh memory (sg_memory_free).  SG_E_UNSUPPORTED
+ * when the model has none; what the template raises is SG_E_ARGUMENT. */
+sg_status sg_engine_render(const sg_engine *engine, const sg_chat *chat, char **text, size_t *n, sg_error *err);
+
+void sg_memory_free(void *p); /* NULL is fine */
+
+/* ---- requests ------------------------------------------------------------ */
+
+/* One prompt being continued.  Its events come through a bounded ring: a reader that falls behind stops its
+ * own request and no other. */
+typedef struct sg_request sg_request;
+
+typedef enum sg_finish { SG_FINISH_STOP, SG_FINISH_LENGTH, SG_FINISH_CANCELLED, SG_FINISH_ERROR } sg_finish;
+
+/* "stop", "length", "cancelled", "error" */
+const char *sg_finish_name(sg_finish finish);
+
+enum { SG_LOGPROBS_MAX = 20, SG_STOPS_MAX = 64, SG_STOP_BYTES_MAX = 1024 };
+
+typedef struct sg_request_options {
+    const int32_t *prompt; /* token ids, at least one; copied, like everything here */
+    size_t nprompt;
+    sg_sampling sampling;
+    const char *const *stop; /* the answer ends before the first of these; no part of one is ever given out */
+    size_t nstop;
+    int64_t max_tokens; /* 0 or less: until the context is full */
+    int logprobs;       /* -1: none; 0 to 20: the token's log-probability and so many of the likeliest */
+    bool ignore_eos;    /* go on after end-of-text until max_tokens */
+    uint32_t tenant;
+    /* Called by the step loop when events have come; must not block nor call back into the request.  Never called
+     * once the end event has been read. */
+    void (*notify)(void *arg);
+    void *arg;
+} sg_request_options;
+
+sg_request_options sg_request_defaults(void);
+
+/* Queue a request.  SG_E_ARGUMENT (values), SG_E_LIMIT (the prompt leaves no room in the context: the error has both
+ * numbers; nothing is ever cut), SG_E_BUSY (queue full), SG_E_UNAVAILABLE (closing), SG_E_NOMEM. */
+sg_status sg_request_submit(sg_request **request, sg_engine *engine, const sg_request_options *options, sg_error *err);
+
+/* Ask it to stop: its work is dropped within one step and its last event says cancelled.  Any thread, any time. */
+void sg_request_cancel(sg_request *request);
+
+/* Give it up; cancels what is not finished.  NULL is fine. */
+void sg_request_free(sg_request *request);
+
+typedef struct sg_logprob {
+    int32_t id;
+    double logprob; /* natural logarithm, of the model before any sampling rule */
+} sg_logprob;
+
+typedef struct sg_usage {
+    int prompt_tokens, completion_tokens; /* sampled tokens; the end-of-text token is not counted */
+    int cached_tokens;                    /* of the prompt, found computed */
+} sg_usage;
+
+typedef struct sg_timings {
+    int64_t queue_us;   /* submitted to admitted */
+    int64_t prefill_us; /* admitted to first token */
+    int64_t decode_us;  /* first to last token */
+} sg_timings;
+
+typedef struct sg_event {
+    bool end; /* the last event: token is -1, and finish, error, usage and timings are set */
+    int32_t token;
+    const char *text; /* what the token adds, whole UTF-8 characters, NUL-terminated; often "" */
+    size_t ntext;
+    double logprob;
+    const sg_logprob *top; /* [ntop], likeliest first */
+    size_t ntop;
+    sg_finish finish;
+    const sg_error *error; /* SG_FINISH_ERROR only */
+    sg_usage usage;
+    sg_timings timings;
+} sg_event;
+
+/* The next event; what it points to stays until the next call.  Waits up to timeout_ms (0: does not wait, negative: for
+ * ever) and returns false when nothing came.  After the end event always false.  One reading thread a request. */
+bool sg_request_next(sg_request *request, sg_event *event, int timeout_ms);
+
+/* ---- server -------------------------------------------------------------- */
+
+/* OpenAI's HTTP interface over engines. */
+typedef struct sg_server sg_server;
+
+typedef struct sg_server_options {
+    const char *host; /* address to listen on; NULL: 127.0.0.1 */
+    int port;         /* 0: a free one */
+    const sg_engine_options *models; /* loaded in the background after listening has begun; the first is the default */
+    size_t nmodel;
+    sg_engine *const *engines; /* engines that are open already, before the above; borrowed */
+    size_t nengine;
+    const char *api_key_file; /* one key a line, '#' comments; NULL: no keys are asked for */
+    const char *access_log;   /* a file that gets one JSON line a request ("-": standard error); NULL: none */
+    const char *const *origins; /* web origins that may call ("https://host"); all others get no permission */
+    size_t norigin;
+    size_t body_max_bytes;    /* 0: 16 MiB */
+    int max_connections;      /* 0: 4096, less when the process may open fewer files */
+    bool signals;             /* run handles SIGTERM and SIGINT (drain; again: stop) and SIGHUP (read the keys again) */
+} sg_server_options;
+
+/* Bind and listen; nothing is answered until run.  Options are copied but for engines. */
+sg_status sg_server_open(sg_server **server, const sg_server_options *options, sg_error *err);
+
+/* "http://127.0.0.1:8080" */
+const char *sg_server_url(const sg_server *server);
+
+/* Serve until stopped; one thread.  SG_E_... when a model could not be loaded. */
+sg_status sg_server_run(sg_server *server, sg_error *err);
+
+/* Stop: `now` false lets what runs finish and refuses new work.  Any thread. */
+void sg_server_stop(sg_server *server, bool now);
+
+/* After run has returned. */
+void sg_server_close(sg_server *server);
 
 #ifdef __cplusplus
 }

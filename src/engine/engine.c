@@ -1,0 +1,227 @@
+/* engine/engine.c - opening, closing and asking an engine.
+ *
+ * Opening fixes all sizes: KV blocks by the memory that there is, arrays of the loop by the number of
+ * requests that may run, so that the loop (step.c) never allocates and a request is admitted only when
+ * it can finish.
+ */
+#include "engine/internal.h"
+
+#include "base/clock.h"
+#include "base/heap.h"
+
+#include <string.h>
+
+enum { RUNNING = 32, WAITING = 256, STEP_TOKENS = 64, RUNNING_MAX = 1024, WAITING_MAX = 1 << 20 };
+
+const double sg_seconds_bound[SG_NBUCKET] = {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300};
+const double sg_tokens_bound[SG_NBUCKET] = {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768};
+
+void sg_memory_free(void *p) { sg_free(p); }
+
+static sg_status allocate(sg_engine *e, sg_error *err)
+{
+    size_t run = (size_t)e->max_running, rows = (size_t)e->lm.max_rows;
+    e->waiting = sg_calloc((size_t)e->max_waiting, sizeof *e->waiting);
+    e->running = sg_calloc(run, sizeof *e->running);
+    e->gap_running = sg_calloc(run, sizeof *e->gap_running);
+    e->gap_waiting = sg_calloc(run, sizeof *e->gap_waiting);
+    e->part = sg_calloc(run, sizeof *e->part);
+    e->row_token = sg_calloc(rows, sizeof *e->row_token);
+    e->row_seq = sg_calloc(rows, sizeof *e->row_seq);
+    e->row_pos = sg_calloc(rows, sizeof *e->row_pos);
+    e->extent = sg_calloc(run, sizeof *e->extent);
+    e->logit_row = sg_calloc(run, sizeof *e->logit_row);
+    e->seqs = sg_calloc(run, sizeof *e->seqs);
+    e->logit_request = sg_calloc(run, sizeof *e->logit_request);
+    e->logits = sg_calloc(run * (size_t)e->lm.nvocab, sizeof *e->logits);
+    e->piece = sg_calloc(1, e->lm.piece_bytes_max + 1);
+    e->sampler = sg_sampler_new((size_t)e->lm.nvocab);
+    if (!e->waiting || !e->running || !e->gap_running || !e->gap_waiting || !e->part || !e->row_token ||
+        !e->row_seq || !e->row_pos || !e->extent || !e->logit_row || !e->seqs || !e->logit_request || !e->logits || !e->piece ||
+        !e->sampler)
+        return sg_fail_nomem(err, "the step loop");
+    return SG_OK;
+}
+
+/* Joins the loop first, which gives all blocks back; accepts a half-built engine. */
+static void destroy(sg_engine *e)
+{
+    if (e->started)
+        pthread_join(e->thread, NULL);
+    if (e->lm.close)
+        e->lm.close(e->lm.self);
+    sg_sampler_free(e->sampler);
+    sg_free(e->waiting);
+    sg_free(e->running);
+    sg_free(e->gap_running);
+    sg_free(e->gap_waiting);
+    sg_free(e->part);
+    sg_free(e->row_token);
+    sg_free(e->row_seq);
+    sg_free(e->row_pos);
+    sg_free(e->extent);
+    sg_free(e->logit_row);
+    sg_free(e->seqs);
+    sg_free(e->logit_request);
+    sg_free(e->logits);
+    sg_free(e->piece);
+    sg_free(e->name);
+    pthread_cond_destroy(&e->wake);
+    pthread_mutex_destroy(&e->lock);
+    pthread_mutex_destroy(&e->stats_lock);
+    sg_free(e);
+}
+
+char *sg_engine_name_of(const sg_engine_options *o)
+{
+    if (o->name)
+        return sg_strdup(o->name);
+    if (!o->model)
+        return sg_strdup("default");
+    size_t n = strlen(o->model);
+    while (n > 1 && o->model[n - 1] == '/')
+        n--;
+    const char *start = memrchr(o->model, '/', n);
+    start = start ? start + 1 : o->model;
+    n -= (size_t)(start - o->model);
+    static const char *const endings[] = {".gguf", ".bin", ".safetensors"};
+    for (size_t i = 0; i < 3; i++) {
+        size_t k = strlen(endings[i]);
+        if (n > k && memcmp(start + n - k, endings[i], k) == 0)
+            return sg_strndup(start, n - k);
+    }
+    return sg_strndup(start, n);
+}
+
+static sg_status check_options(sg_engine *e, const sg_engine_options *o, sg_error *err)
+{
+    if (o->max_running < 0 || o->max_running > RUNNING_MAX)
+        return sg_fail(err, SG_E_ARGUMENT, "%d running requests: from 1 to %d", o->max_running, RUNNING_MAX);
+    if (o->max_waiting < 0 || o->max_waiting > WAITING_MAX)
+        return sg_fail(err, SG_E_ARGUMENT, "%d waiting requests: from 1 to %d", o->max_waiting, WAITING_MAX);
+    if (o->step_tokens < 0)
+        return sg_fail(err, SG_E_ARGUMENT, "%d tokens a step: at least 1", o->step_tokens);
+    e->max_running = o->max_running ? o->max_running : RUNNING;
+    e->max_waiting = o->max_waiting ? o->max_waiting : WAITING;
+    if (e->max_running > e->lm.max_logits)
+        e->max_running = e->lm.max_logits;
+    e->sched = (sg_sched_options){.step_tokens = o->step_tokens ? o->step_tokens : STEP_TOKENS, .step_tokens_max = e->lm.max_rows};
+    return sg_policy_find(&e->policy, o->policy, err);
+}
+
+static sg_status start(sg_engine *e, const sg_engine_options *o, sg_error *err)
+{
+    SG_TRY(check_options(e, o, err));
+    SG_TRY(allocate(e, err));
+    if (!(e->name = sg_engine_name_of(o)))
+        return sg_fail_nomem(err, "an engine");
+    e->stats.kv_block = (uint64_t)sg_kv_pool_nblock(e->lm.pool);
+    int sys = pthread_create(&e->thread, NULL, sg_engine_loop, e);
+    if (sys)
+        return sg_fail_sys(err, sys, "cannot start the step loop");
+    e->started = true;
+    return SG_OK;
+}
+
+sg_status sg_engine_open_lm(sg_engine **engine, sg_lm *lm, const sg_engine_options *o, sg_error *err)
+{
+    sg_engine *e = sg_calloc(1, sizeof *e);
+    if (!e) {
+        lm->close(lm->self);
+        return sg_fail_nomem(err, "an engine");
+    }
+    e->lm = *lm;
+    pthread_mutex_init(&e->lock, NULL);
+    pthread_mutex_init(&e->stats_lock, NULL);
+    pthread_cond_init(&e->wake, NULL);
+    e->inbox_end = &e->inbox;
+    sg_status st = start(e, o, err);
+    if (st != SG_OK) {
+        destroy(e);
+        return st;
+    }
+    *engine = e;
+    return SG_OK;
+}
+
+sg_status sg_engine_open(sg_engine **engine, const sg_engine_options *o, sg_error *err)
+{
+    int64_t begin = sg_clock_us();
+    if (o->memory_bytes)
+        sg_heap_cap(o->memory_bytes);
+    sg_lm lm;
+    SG_TRY(sg_lm_open(&lm, o, err));
+    SG_TRY(sg_engine_open_lm(engine, &lm, o, err));
+    (*engine)->load_us = sg_clock_us() - begin;
+    return SG_OK;
+}
+
+void sg_engine_close(sg_engine *e)
+{
+    if (!e)
+        return;
+    pthread_mutex_lock(&e->lock);
+    e->closing = true;
+    pthread_cond_signal(&e->wake);
+    pthread_mutex_unlock(&e->lock);
+    destroy(e);
+}
+
+void sg_engine_nudge(sg_engine *e)
+{
+    pthread_mutex_lock(&e->lock);
+    e->nudged = true;
+    pthread_cond_signal(&e->wake);
+    pthread_mutex_unlock(&e->lock);
+}
+
+void sg_engine_info_get(const sg_engine *e, sg_engine_info *info)
+{
+    *info = (sg_engine_info){.name = e->name, .architecture = e->lm.architecture, .title = e->lm.title ? e->lm.title : "",
+                             .parameters = e->lm.parameters, .file_bytes = e->lm.file_bytes, .ctx = e->lm.ctx,
+                             .ctx_trained = e->lm.ctx_trained, .nvocab = e->lm.nvocab, .chat_template = e->lm.chat_template,
+                             .load_us = e->load_us};
+}
+
+void sg_engine_stats_get(const sg_engine *engine, sg_engine_stats *stats)
+{
+    sg_engine *e = (sg_engine *)engine; /* the locks are not part of its value */
+    pthread_mutex_lock(&e->stats_lock);
+    *stats = e->stats;
+    pthread_mutex_unlock(&e->stats_lock);
+    pthread_mutex_lock(&e->lock);
+    stats->rejected = e->rejected;
+    stats->nwaiting = (uint64_t)e->nqueued;
+    pthread_mutex_unlock(&e->lock);
+}
+
+size_t sg_engine_memory(const sg_engine *e, sg_memory_pool *pools, size_t n)
+{
+    const sg_memory_pool all[] = {
+        {"weights", e->lm.weight_bytes, 0},
+        {"kv", e->lm.kv_bytes, e->lm.kv_bytes},
+        {"scratch", e->lm.scratch_bytes, 0},
+        {"heap", sg_heap_live(), 0},
+    };
+    for (size_t i = 0; i < n && i < sizeof all / sizeof all[0]; i++)
+        pools[i] = all[i];
+    return sizeof all / sizeof all[0];
+}
+
+sg_status sg_engine_tokenize(const sg_engine *e, const char *text, size_t n, bool special, bool begin, int32_t **ids, size_t *nid,
+                             sg_error *err)
+{
+    return e->lm.encode(e->lm.self, text, n, special, begin, ids, nid, err);
+}
+
+size_t sg_engine_token_bytes(const sg_engine *e, int32_t id, char *out, size_t cap)
+{
+    return id < 0 || id >= e->lm.nvocab ? 0 : e->lm.token_bytes(e->lm.self, id, out, cap);
+}
+
+sg_status sg_engine_render(const sg_engine *e, const sg_chat *chat, char **text, size_t *n, sg_error *err)
+{
+    if (!e->lm.chat_template)
+        return sg_fail(err, SG_E_UNSUPPORTED, "the model '%s' has no chat template", e->name);
+    return e->lm.render(e->lm.self, chat, text, n, err);
+}

@@ -1,0 +1,42 @@
+/* engine/lm.h - what the step loop needs of a language model.
+ *
+ * The loop, the server and the commands are written against this table, so that they can be tested with
+ * a model of a few lines (tests/fake_lm.h) and do not depend on how real ones are built.  The real
+ * one is lm_model.c.  step, and everything it writes, belongs to the step loop's thread; the text calls
+ * may come from any thread at any time.
+ */
+#ifndef SG_ENGINE_LM_H
+#define SG_ENGINE_LM_H
+
+#include "base/error.h"
+#include "model/model.h"
+
+typedef struct sg_lm {
+    void *self;
+    const char *architecture, *title; /* borrowed from self */
+    uint64_t parameters, file_bytes, weight_bytes, kv_bytes, scratch_bytes;
+    int nvocab;
+    int ctx;         /* tokens a sequence may have */
+    int ctx_trained; /* 0: not known */
+    sg_kv_pool *pool; /* owned by self; the loop's thread takes and gives its blocks */
+    int max_rows;    /* largest nrow of a step */
+    int max_logits;  /* largest nout of a step */
+    size_t piece_bytes_max; /* longest text that one token can complete, without the NUL */
+    size_t decoder_bytes;   /* memory of one streaming decoder, 16-byte aligned */
+    bool chat_template;
+
+    /* Compute a step (model/model.h says what a table is).  Must not allocate.  A failure fails the requests of the
+     * step. */
+    sg_status (*step)(void *self, const sg_batch *batch, sg_error *err);
+    bool (*is_end)(void *self, int32_t id); /* end of text, of turn */
+
+    sg_status (*encode)(void *self, const char *text, size_t n, bool special, bool begin, int32_t **ids, size_t *nid, sg_error *err);
+    size_t (*token_bytes)(void *self, int32_t id, char *out, size_t cap);
+    void (*decoder_init)(void *self, void *decoder, const int32_t *prompt, size_t nprompt);
+    size_t (*decode)(void *self, void *decoder, int32_t id, char *out); /* room for piece_bytes_max; whole characters */
+    size_t (*decode_end)(void *self, void *decoder, char *out);         /* what an unfinished character turns into */
+    sg_status (*render)(void *self, const sg_chat *chat, char **text, size_t *n, sg_error *err);
+    void (*close)(void *self);
+} sg_lm;
+
+#endif

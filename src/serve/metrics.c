@@ -1,0 +1,158 @@
+/* serve/metrics.c - what the server does, as Prometheus text (exposition format 0.0.4). */
+#include "serve/internal.h"
+
+#include "base/clock.h"
+
+#include <string.h>
+
+/* A label value: quotes, backslashes and line ends escaped. */
+static void label(sg_buf *b, const char *s)
+{
+    for (; *s; s++) {
+        if (*s == '"' || *s == '\\')
+            sg_buf_addc(b, '\\');
+        if (*s == '\n')
+            sg_buf_adds(b, "\\n");
+        else
+            sg_buf_addc(b, *s);
+    }
+}
+
+static void sample(sg_buf *b, const char *name, const char *model, const char *more, double value)
+{
+    sg_buf_addf(b, "segue_%s{model=\"", name);
+    label(b, model);
+    sg_buf_addf(b, "\"%s%s} %.10g\n", *more ? "," : "", more, value);
+}
+
+static void histogram(sg_buf *b, const char *name, const char *model, const char *more, const sg_histogram *h, const double *bound)
+{
+    uint64_t sum = 0;
+    char series[96], le[128];
+    snprintf(series, sizeof series, "%s_bucket", name);
+    for (int i = 0; i <= SG_NBUCKET; i++) {
+        sum += h->count[i];
+        if (i < SG_NBUCKET)
+            snprintf(le, sizeof le, "%s%sle=\"%g\"", more, *more ? "," : "", bound[i]);
+        else
+            snprintf(le, sizeof le, "%s%sle=\"+Inf\"", more, *more ? "," : "");
+        sample(b, series, model, le, (double)sum);
+    }
+    snprintf(series, sizeof series, "%s_sum", name);
+    sample(b, series, model, more, h->sum);
+    snprintf(series, sizeof series, "%s_count", name);
+    sample(b, series, model, more, (double)sum);
+}
+
+static void type(sg_buf *b, const char *name, const char *kind, const char *help)
+{
+    sg_buf_addf(b, "# HELP segue_%s %s\n# TYPE segue_%s %s\n", name, help, name, kind);
+}
+
+typedef struct number {
+    const char *name, *kind, *help, *more;
+    size_t offset; /* of a uint64_t in sg_engine_stats */
+} number;
+
+#define AT(member) offsetof(sg_engine_stats, member)
+
+static const number numbers[] = {
+    {"requests_running", "gauge", "Requests in the step loop.", "", AT(nrunning)},
+    {"requests_waiting", "gauge", "Requests waiting for admission.", "", AT(nwaiting)},
+    {"kv_blocks", "gauge", "KV blocks that there are.", "", AT(kv_block)},
+    {"kv_blocks_reserved", "gauge", "KV blocks reserved by running requests.", "", AT(kv_block_reserved)},
+    {"prompt_tokens_total", "counter", "Prompt tokens computed.", "", AT(prompt_tokens)},
+    {"generated_tokens_total", "counter", "Tokens sampled.", "", AT(generated_tokens)},
+    {"steps_total", "counter", "Steps of the model.", "", AT(steps)},
+    {"requests_finished_total", "counter", "Requests ended, by reason.", "reason=\"stop\"", AT(finished[SG_FINISH_STOP])},
+    {"requests_finished_total", NULL, NULL, "reason=\"length\"", AT(finished[SG_FINISH_LENGTH])},
+    {"requests_finished_total", NULL, NULL, "reason=\"cancelled\"", AT(finished[SG_FINISH_CANCELLED])},
+    {"requests_finished_total", NULL, NULL, "reason=\"error\"", AT(finished[SG_FINISH_ERROR])},
+    {"rejected_total", "counter", "Requests refused because the queue was full.", "reason=\"queue_full\"", AT(rejected)},
+};
+
+typedef struct spread {
+    const char *name, *help, *more;
+    size_t offset; /* of an sg_histogram */
+    const double *bound;
+} spread;
+
+static const spread spreads[] = {
+    {"request_queue_seconds", "Submitted to admitted.", "", AT(queue_seconds), sg_seconds_bound},
+    {"time_to_first_token_seconds", "Submitted to first token.", "", AT(first_token_seconds), sg_seconds_bound},
+    {"inter_token_seconds", "From token to token of a request.", "", AT(inter_token_seconds), sg_seconds_bound},
+    {"request_duration_seconds", "Submitted to ended.", "", AT(request_seconds), sg_seconds_bound},
+    {"step_seconds", "Duration of a step.", "phase=\"mixed\"", AT(step_prefill_seconds), sg_seconds_bound},
+    {"step_seconds", NULL, "phase=\"decode\"", AT(step_decode_seconds), sg_seconds_bound},
+    {"step_tokens", "Tokens of a step.", "", AT(step_tokens), sg_tokens_bound},
+};
+
+/* All samples of a family stand together, whatever the number of models. */
+static void engines(sg_server *s, sg_buf *b)
+{
+    sg_engine_stats stats;
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
+        const number *n = &numbers[i];
+        if (n->kind)
+            type(b, n->name, n->kind, n->help);
+        for (size_t m = 0; m < s->nmodel; m++) {
+            sg_engine *e = atomic_load(&s->model[m].engine);
+            if (!e)
+                continue;
+            sg_engine_stats_get(e, &stats);
+            sample(b, n->name, s->model[m].name, n->more, (double)*(const uint64_t *)(const void *)((const char *)&stats + n->offset));
+        }
+    }
+    for (size_t i = 0; i < sizeof spreads / sizeof spreads[0]; i++) {
+        const spread *h = &spreads[i];
+        if (h->help)
+            type(b, h->name, "histogram", h->help);
+        for (size_t m = 0; m < s->nmodel; m++) {
+            sg_engine *e = atomic_load(&s->model[m].engine);
+            if (!e)
+                continue;
+            sg_engine_stats_get(e, &stats);
+            histogram(b, h->name, s->model[m].name, h->more, (const sg_histogram *)(const void *)((const char *)&stats + h->offset), h->bound);
+        }
+    }
+}
+
+static void ratios(sg_server *s, sg_buf *b)
+{
+    type(b, "kv_cache_usage_ratio", "gauge", "Share of the KV blocks that is reserved.");
+    for (size_t m = 0; m < s->nmodel; m++) {
+        sg_engine *e = atomic_load(&s->model[m].engine);
+        sg_engine_stats stats;
+        if (!e)
+            continue;
+        sg_engine_stats_get(e, &stats);
+        sample(b, "kv_cache_usage_ratio", s->model[m].name, "", stats.kv_block ? (double)stats.kv_block_reserved / (double)stats.kv_block : 0);
+    }
+    type(b, "memory_bytes", "gauge", "Memory held, by pool.");
+    for (size_t m = 0; m < s->nmodel; m++) {
+        sg_engine *e = atomic_load(&s->model[m].engine);
+        sg_memory_pool pool[16];
+        size_t n = e ? sg_engine_memory(e, pool, 16) : 0;
+        for (size_t i = 0; i < n && i < 16; i++) {
+            char more[64];
+            snprintf(more, sizeof more, "pool=\"%s\"", pool[i].name);
+            sample(b, "memory_bytes", s->model[m].name, more, (double)pool[i].bytes);
+        }
+    }
+}
+
+void sg_metrics_write(sg_server *s, sg_buf *b)
+{
+    static const char *const class[] = {"0xx", "1xx", "2xx", "3xx", "4xx", "5xx"};
+    engines(s, b);
+    ratios(s, b);
+    type(b, "http_responses_total", "counter", "HTTP answers by class of status.");
+    for (int i = 2; i < 6; i++)
+        sg_buf_addf(b, "segue_http_responses_total{class=\"%s\"} %llu\n", class[i], (unsigned long long)s->answers[i]);
+    type(b, "http_connections", "gauge", "Open connections.");
+    sg_buf_addf(b, "segue_http_connections %d\n", s->nconn);
+    type(b, "uptime_seconds", "gauge", "Since the server was opened.");
+    sg_buf_addf(b, "segue_uptime_seconds %.3f\n", (double)(sg_clock_us() - s->begin_us) / 1e6);
+    type(b, "build_info", "gauge", "Always 1; the label says which version this is.");
+    sg_buf_adds(b, "segue_build_info{version=\"" SG_VERSION "\"} 1\n");
+}
