@@ -6,6 +6,7 @@
  * JSON by jansson; numbers with nine digits, which float32 survives.
  */
 #include "commands.h"
+#include "lines.h"
 #include "model_flags.h"
 
 #include <ctype.h>
@@ -125,13 +126,6 @@ static json_t *job_json(const job *j)
     return o;
 }
 
-static void print_json(json_t *o)
-{
-    json_dumpf(o, stdout, JSON_COMPACT | JSON_REAL_PRECISION(9));
-    putchar('\n');
-    json_decref(o);
-}
-
 static void print_text(const job *j)
 {
     double sum = 0;
@@ -176,38 +170,6 @@ static bool parse_ids(job *j, const char *s, sg_error *err)
     }
 }
 
-/* A whole file with a NUL behind it; "-" is standard input. */
-static char *read_file(const char *path, size_t *size, sg_error *err)
-{
-    FILE *f = strcmp(path, "-") == 0 ? stdin : fopen(path, "rb");
-    char *data = NULL;
-    size_t n = 0, cap = 0;
-    while (f) {
-        if (cap - n < 2) {
-            char *grown = realloc(data, cap = cap ? 2 * cap : 65536);
-            if (!grown)
-                break;
-            data = grown;
-        }
-        size_t got = fread(data + n, 1, cap - n - 1, f);
-        n += got;
-        if (!got)
-            break;
-    }
-    if (!f || !data || ferror(f)) {
-        *err = (sg_error){.status = SG_E_IO, .sys = errno};
-        snprintf(err->text, sizeof err->text, "cannot read %.150s: %s", path, strerror(errno));
-        free(data);
-        data = NULL;
-    } else {
-        data[n] = 0;
-        *size = n;
-    }
-    if (f && f != stdin)
-        fclose(f);
-    return data;
-}
-
 static bool job_from_json(job *j, const char *line, sg_error *err)
 {
     json_error_t je;
@@ -247,12 +209,11 @@ static int run_lines(sg_eval *e)
         if (line[strspn(line, " \t\r\n")] == 0)
             continue;
         if (job_from_json(&j, line, &err) && run_job(e, &j, &err)) {
-            print_json(job_json(&j));
+            lines_print(job_json(&j));
         } else {
-            print_json(json_pack("{s:s}", "error", err.text));
+            lines_print(json_pack("{s:s}", "error", err.text));
             status = 1;
         }
-        fflush(stdout);
         job_fini(&j);
     }
     free(line);
@@ -263,10 +224,10 @@ static bool run_one(sg_eval *e, sg_error *err)
 {
     job j = {.nlogits = (int)nlogits, .ngreedy = (int)ngreedy};
     size_t size;
-    char *file = tokens_file ? read_file(tokens_file, &size, err) : NULL;
+    char *file = tokens_file ? lines_read_file(tokens_file, &size, err) : NULL;
     bool ok = (!tokens_file || file) && parse_ids(&j, file ? file : tokens, err) && run_job(e, &j, err);
     if (ok && as_json)
-        print_json(job_json(&j));
+        lines_print(job_json(&j));
     else if (ok)
         print_text(&j);
     free(file);
@@ -307,7 +268,7 @@ static bool run_windows(sg_eval *e, job *all, sg_error *err)
         json_object_set_new(o, "tokens", ids_json(all->ids, all->n));
         json_object_set_new(o, "counted", json_integer(count));
         set_nll(o, sum, count);
-        print_json(o);
+        lines_print(o);
         return true;
     }
     json_decref(o);
@@ -319,7 +280,7 @@ static bool run_windows(sg_eval *e, job *all, sg_error *err)
 static bool run_text(sg_eval *e, sg_error *err)
 {
     size_t size;
-    char *file = read_file(text, &size, err);
+    char *file = lines_read_file(text, &size, err);
     job j = {.nlogits = (int)nlogits, .ngreedy = (int)ngreedy};
     int32_t *ids = NULL;
     bool ok = file && sg_eval_tokenize(e, file, size, NULL, 0, &ids, NULL, &j.n, err) == SG_OK;
@@ -331,7 +292,7 @@ static bool run_text(sg_eval *e, sg_error *err)
         memcpy(j.ids, ids, (size_t)j.n * sizeof *ids);
         if (j.n + j.ngreedy <= sg_eval_ctx(e) && (ok = run_job(e, &j, err))) {
             if (as_json)
-                print_json(job_json(&j));
+                lines_print(job_json(&j));
             else
                 print_text(&j);
         } else if (ok) {

@@ -7,10 +7,12 @@
 #include <unistd.h>
 
 static const command *const commands[] = {
+    &cmd_embed,
     &cmd_eval,
     &cmd_info,
     &cmd_convert,
     &cmd_quantize,
+    &cmd_rank,
     NULL,
 };
 
