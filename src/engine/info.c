@@ -242,11 +242,25 @@ sg_status sg_info_json(char **json, const char *model, bool tensors, sg_error *e
 
 /* ---- check ------------------------------------------------------------------------------- */
 
+/* A file whose keys belong to another architecture than it says. */
+static sg_status check_prefix(const sg_weights *w, sg_error *err)
+{
+    sg_str arch = {0};
+    const sg_dict *meta = sg_weights_meta(w);
+    SG_TRY(sg_dict_need_str(meta, "general.architecture", &arch, err));
+    for (size_t i = 0; i < sg_dict_count(meta); i++)
+        if (strncmp(sg_dict_key(meta, i), arch.data, arch.len) == 0 && sg_dict_key(meta, i)[arch.len] == '.')
+            return SG_OK;
+    return sg_fail(err, SG_E_FORMAT, "general.architecture is '%s', but no key begins with '%s.'", arch.data, arch.data);
+}
+
 static sg_status check_model(const char *path, sg_error *err)
 {
     sg_weights *w = NULL;
     SG_TRY(sg_weights_open(&w, path, err));
-    sg_status st = sg_model_check(w, NULL, err);
+    sg_status st = check_prefix(w, err);
+    if (st == SG_OK)
+        st = sg_model_check(w, NULL, err);
     if (st != SG_OK)
         sg_fail_at(err, st, "%s", path);
     sg_weights_close(w);
