@@ -11,6 +11,8 @@
 const sg_linear_kernel *sg_linear_kernel_find(sg_isa isa, sg_dtype type, int k)
 {
     const sg_linear_kernel *kernel = NULL;
+    if (isa >= SG_ISA_AMX && (kernel = sg_linear_amx_find(type, k)))
+        return kernel;
     if (isa >= SG_ISA_AVX512 && (kernel = sg_linear_avx512_find(type, k)))
         return kernel;
     return sg_linear_c_find(type, k);

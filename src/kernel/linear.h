@@ -51,8 +51,8 @@ typedef struct sg_linear_kernel {
 const sg_linear_kernel *sg_linear_c_find(sg_dtype type, int k);
 void sg_linear_c_quantize(sg_act act, void *dst, const float *x, int k);
 
-/* Compiled only where the compiler has x86 instruction sets (meson: SG_HAVE_X86_TABLES). */
 const sg_linear_kernel *sg_linear_avx512_find(sg_dtype type, int k);
+const sg_linear_kernel *sg_linear_amx_find(sg_dtype type, int k);
 
 /* The kernel of a table for weights of `type` with k columns; every table has one for every type whose
  * sg_dtype_info.weight is set (missing ones fall back to the table below).  k is a multiple of the type's block. */

@@ -47,6 +47,7 @@ SG_INLINE void small_tile(sg_dtype type, int MB, __m512 *acc, const uint8_t *con
     const sg_tile_form f = sg_tile_form_of(type);
     const unsigned shift = (unsigned)sg_tile_zero_shift(type);
     __m512i table = f.table ? sg_tile_table(type) : _mm512_setzero_si512();
+#pragma GCC unroll 8
     for (int m = 0; m < MB; m++)
         acc[m] = _mm512_setzero_ps();
     for (int b = 0; b < nb; b++) {
@@ -129,6 +130,7 @@ SG_INLINE void wide_rows(wide_kind kind, int MB, float (*sums)[SG_TILE], const s
                          int b0, int ngroup, __m128i shift)
 {
     __m512 acc[8];
+#pragma GCC unroll 8
     for (int m = 0; m < MB; m++)
         acc[m] = _mm512_load_ps(sums[m]);
     for (int g = 0; g < ngroup; g++) {
@@ -162,6 +164,7 @@ SG_INLINE void wide_rows(wide_kind kind, int MB, float (*sums)[SG_TILE], const s
             }
         }
     }
+#pragma GCC unroll 8
     for (int m = 0; m < MB; m++)
         _mm512_store_ps(sums[m], acc[m]);
 }
