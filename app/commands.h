@@ -17,5 +17,6 @@ bool command_quiet(bool quiet_flag);
 extern const command cmd_embed;
 extern const command cmd_eval;
 extern const command cmd_rank;
+extern const command cmd_tokenize;
 
 #endif

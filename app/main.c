@@ -13,6 +13,7 @@ static const command *const commands[] = {
     &cmd_convert,
     &cmd_quantize,
     &cmd_rank,
+    &cmd_tokenize,
     NULL,
 };
 

@@ -408,6 +408,88 @@ void sg_server_stop(sg_server *server, bool now);
 /* After run has returned. */
 void sg_server_close(sg_server *server);
 
+/* ---- tokenizers ----------------------------------------------------------
+ *
+ * A tokenizer is immutable once opened and may be used by any number of threads at once.  Text goes in as
+ * bytes; ill-formed UTF-8 counts as U+FFFD, one for each maximal ill-formed piece.  What comes out is
+ * always well-formed UTF-8.
+ */
+
+typedef int32_t sg_token;
+#define SG_TOKEN_NONE (-1)
+
+typedef struct sg_tokenizer sg_tokenizer;
+
+/* A growable list of token ids; {0} is empty. */
+typedef struct sg_tokens {
+    sg_token *data;
+    size_t n, cap;
+} sg_tokens;
+
+/* Append; SG_E_NOMEM leaves the list as it was.  fini frees the memory and leaves an empty list. */
+sg_status sg_tokens_add(sg_tokens *list, sg_token id, sg_error *err);
+void sg_tokens_fini(sg_tokens *list);
+
+/* Open the tokenizer of a model: a .gguf file, a Hugging Face directory (tokenizer.json, or tokenizer.model,
+ * with tokenizer_config.json), or a lone tokenizer.json, SentencePiece .model or llama2.c tokenizer.bin. */
+sg_status sg_tokenizer_open(sg_tokenizer **t, const char *path, sg_error *err);
+void sg_tokenizer_free(sg_tokenizer *t);
+
+/* Ids are 0 .. size-1; some of them may be holes that no text makes and that decode to nothing. */
+size_t sg_tokenizer_size(const sg_tokenizer *t);
+
+/* "bpe" (byte level), "sentencepiece" (BPE over characters), "unigram" or "wordpiece". */
+const char *sg_tokenizer_kind(const sg_tokenizer *t);
+
+enum {
+    SG_ENCODE_SPECIAL = 1, /* the text of a special token becomes that token; without it, it is text */
+    SG_ENCODE_AROUND = 2,  /* add what the model wants around a text: BOS, EOS, [CLS] ... [SEP] */
+};
+
+/* Append the ids of text[0..len) to *ids.  On failure *ids is as it was.  SG_E_LIMIT for texts of 2 GiB
+ * and more, for normalisers that swell the text beyond reason and for patterns that run out of steps. */
+sg_status sg_tokenizer_encode(const sg_tokenizer *t, const char *text, size_t len, unsigned flags, sg_tokens *ids,
+                              sg_error *err);
+
+/* Decode n ids into fresh memory (sg_tokenizer_text_free), NUL-terminated; *len may be NULL.  skip_special
+ * leaves the special tokens out.  An id outside the vocabulary is SG_E_ARGUMENT. */
+sg_status sg_tokenizer_decode(const sg_tokenizer *t, const sg_token *ids, size_t n, bool skip_special, char **text,
+                              size_t *len, sg_error *err);
+void sg_tokenizer_text_free(char *text);
+
+/* The bytes that a token stands for, without looking at its neighbours (they may be part of a character;
+ * blanks stand as they will be shown).  Owned by the tokenizer; NULL for an id outside the vocabulary. */
+const char *sg_tokenizer_piece(const sg_tokenizer *t, sg_token id, size_t *len);
+
+/* The id of the special or added token with this text, or SG_TOKEN_NONE. */
+sg_token sg_tokenizer_find(const sg_tokenizer *t, const char *text);
+
+/* Whether skip_special leaves this token out; whether it ends a reply (EOS, end of turn, ...). */
+bool sg_tokenizer_is_special(const sg_tokenizer *t, sg_token id);
+bool sg_tokenizer_is_end(const sg_tokenizer *t, sg_token id);
+
+/* Ids of the named tokens, SG_TOKEN_NONE when the model has no such token. */
+sg_token sg_tokenizer_bos(const sg_tokenizer *t);
+sg_token sg_tokenizer_eos(const sg_tokenizer *t);
+sg_token sg_tokenizer_eot(const sg_tokenizer *t); /* end of a turn */
+sg_token sg_tokenizer_unk(const sg_tokenizer *t);
+sg_token sg_tokenizer_pad(const sg_tokenizer *t);
+sg_token sg_tokenizer_sep(const sg_tokenizer *t);
+sg_token sg_tokenizer_mask(const sg_tokenizer *t);
+
+/* Whether SG_ENCODE_AROUND puts BOS (or [CLS]) first. */
+bool sg_tokenizer_adds_bos(const sg_tokenizer *t);
+
+/* The streaming detokeniser: text as soon as it is certain, never part of a character.  After each token
+ * sg_detok_add gives the new text (possibly ""), at the end sg_detok_end gives what was held back.  All
+ * pieces together are what sg_tokenizer_decode gives.  The text belongs to the detokeniser and lives until
+ * its next call.  One thread at a time; the tokenizer must outlive it. */
+typedef struct sg_detok sg_detok;
+sg_status sg_detok_new(sg_detok **d, const sg_tokenizer *t, bool skip_special, sg_error *err);
+void sg_detok_free(sg_detok *d);
+sg_status sg_detok_add(sg_detok *d, sg_token id, const char **text, size_t *len, sg_error *err);
+sg_status sg_detok_end(sg_detok *d, const char **text, size_t *len, sg_error *err);
+
 #ifdef __cplusplus
 }
 #endif

@@ -120,3 +120,16 @@ size_t sg_utf8_partial_suffix(const char *s, size_t n)
     }
     return 0;
 }
+
+size_t sg_utf8_ill_formed(const char *s, size_t n)
+{
+    const unsigned char *u = (const unsigned char *)s;
+    unsigned char lo, hi;
+    size_t len = n ? lead(u[0], &lo, &hi) : 0;
+    if (len <= 1 || n < 2 || u[1] < lo || u[1] > hi)
+        return n ? 1 : 0;
+    size_t i = 2;
+    while (i < len && i < n && (u[i] & 0xc0) == 0x80)
+        i++;
+    return i;
+}

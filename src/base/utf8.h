@@ -21,6 +21,10 @@ size_t sg_utf8_valid_prefix(const char *s, size_t n);
  * that are there (1 to 3); otherwise 0. */
 size_t sg_utf8_partial_suffix(const char *s, size_t n);
 
+/* The length of the maximal ill-formed piece at the start of s[0..n), which is not well-formed there: what one U+FFFD
+ * stands for (Unicode 3.9, "substitution of maximal subparts"). */
+size_t sg_utf8_ill_formed(const char *s, size_t n);
+
 static inline bool sg_utf8_valid(const char *s, size_t n)
 {
     return sg_utf8_valid_prefix(s, n) == n;
