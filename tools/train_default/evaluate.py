@@ -2,10 +2,11 @@
 
     python evaluate.py --data DIR [--run DIR] FILE.gguf
 
-Loss is the mean over all of each held-out file, in nats per token and bits per
-byte of text, for the GGUF (dequantised, float32 arithmetic) and, with --run,
-for the average weights before quantisation.  Answers: greedy replies to generated questions with one
-right answer, seed not used in training, compared character by character.
+Loss is the mean over the tokens of each held-out file that the model is to write
+(not the user's turns), in nats per token and bits per byte of text, for the GGUF
+(dequantised, float32 arithmetic) and, with --run, for the average weights before
+quantisation.  Answers: greedy replies to generated questions with one right
+answer, from a seed not used in training, compared character by character.
 """
 import argparse
 import math
@@ -21,20 +22,33 @@ import chatgen
 from export import gguf_name
 from model import Config, Model
 from prepare import chat
+from train import read_tokens
 
-MAKERS = [chatgen.capital, chatgen.colour, chatgen.opposite, chatgen.calendar, chatgen.arithmetic, chatgen.number, chatgen.knowledge,
-          chatgen.animal, chatgen.language]
-PROMPTS = ["Hello!", "Who are you?", "What is the capital of France?", "What is 7 + 8?", "What colour is the sky?", "Tell me a story about a fox.",
-           "Write a sentence about a boat.", "Can a penguin fly?", "What comes after Friday?", "I am sad.", "Explain quantum physics.", "Name three animals.",
-           "What is the opposite of hot?", "Tell me a short story about a girl named Mia and her kite.", "Goodbye"]
+MAKERS = [
+    chatgen.capital, chatgen.colour, chatgen.opposite, chatgen.calendar, chatgen.arithmetic, chatgen.number,
+    chatgen.knowledge, chatgen.animal, chatgen.language
+]
+PROMPTS = [
+    "Hello!", "Who are you?", "What is the capital of France?", "What is 7 + 8?", "What colour is the sky?",
+    "Tell me a story about a fox.", "Write a sentence about a boat.", "Can a penguin fly?", "What comes after Friday?",
+    "I am sad.", "Explain quantum physics.", "Name three animals.", "What is the opposite of hot?",
+    "Tell me a short story about a girl named Mia and her kite.", "Goodbye"
+]
 
 
 def load_gguf(path):
     r = gguf.GGUFReader(path)
     get = lambda k: r.fields["qwen3." + k].contents()  # noqa: E731
-    c = Config(vocab=get("vocab_size"), width=get("embedding_length"), layer=get("block_count"), head=get("attention.head_count"),
-               head_kv=get("attention.head_count_kv"), head_dim=get("attention.key_length"), ffn=get("feed_forward_length"),
-               context=get("context_length"), rope_base=get("rope.freq_base"), eps=get("attention.layer_norm_rms_epsilon"))
+    c = Config(vocab=get("vocab_size"),
+               width=get("embedding_length"),
+               layer=get("block_count"),
+               head=get("attention.head_count"),
+               head_kv=get("attention.head_count_kv"),
+               head_dim=get("attention.key_length"),
+               ffn=get("feed_forward_length"),
+               context=get("context_length"),
+               rope_base=get("rope.freq_base"),
+               eps=get("attention.layer_norm_rms_epsilon"))
     m = Model(c)
     t = {x.name: torch.from_numpy(np.array(gguf.quants.dequantize(x.data, x.tensor_type))) for x in r.tensors}
     m.load_state_dict({k: t[gguf_name(k)].reshape(v.shape) for k, v in m.state_dict().items()})
@@ -43,13 +57,15 @@ def load_gguf(path):
 
 @torch.no_grad()
 def loss(model, tok, path, length=512):
-    ids = torch.from_numpy(np.fromfile(path, dtype="<u2").astype(np.int64))
-    total, count, i = 0.0, 0, 0
-    while i + 1 < len(ids):
-        n = min(length, len(ids) - 1 - i)
-        total += model(ids[None, i:i + n], ids[None, i + 1:i + n + 1]).item() * n
-        count, i = count + n, i + n
-    size = len(tok.decode(ids.tolist(), skip_special_tokens=True).encode())
+    ids, targets = (torch.from_numpy(x.astype(np.int64)) for x in read_tokens(path, path.parent))
+    total, count = 0.0, 0
+    for i in range(0, len(ids) - 1, length):
+        y = targets[None, i + 1:i + length + 1]
+        n = int((y >= 0).sum())
+        if n:
+            total += model(ids[None, i:i + y.shape[1]], y).item() * n
+            count += n
+    size = len(tok.decode(targets[targets >= 0].tolist(), skip_special_tokens=True).encode())
     return total / count, total / math.log(2) / size
 
 

@@ -88,7 +88,7 @@ class Model(nn.Module):
         self.embed = nn.Embedding(c.vocab, c.width)
         self.blocks = nn.ModuleList(Block(c) for _ in range(c.layer))
         self.norm = RMSNorm(c.width, c.eps)
-        freq = c.rope_base ** (-torch.arange(0, c.head_dim, 2) / c.head_dim)
+        freq = c.rope_base**(-torch.arange(0, c.head_dim, 2) / c.head_dim)
         angle = torch.outer(torch.arange(c.context * 2).float(), freq)
         self.register_buffer("cos", angle.cos(), persistent=False)
         self.register_buffer("sin", angle.sin(), persistent=False)
@@ -100,7 +100,7 @@ class Model(nn.Module):
     @staticmethod
     def initialise(m):
         if isinstance(m, nn.Linear):
-            nn.init.normal_(m.weight, std=0.5 * m.weight.shape[1] ** -0.5)
+            nn.init.normal_(m.weight, std=0.5 * m.weight.shape[1]**-0.5)
         elif isinstance(m, nn.Embedding):
             nn.init.normal_(m.weight, std=0.02)
 

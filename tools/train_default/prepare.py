@@ -20,12 +20,16 @@ import lexicon
 from stories import Truecase, name_of, split, topic_of
 
 BOS, START, END = "<|bos|>", "<|im_start|>", "<|im_end|>"
-ASK_TOPIC = ["Tell me a story about {}.", "Write a story about {}.", "Can you tell me a story about {}?",
-             "Please write a short story about {}.", "I want a story about {}.", "tell me a story about {}",
-             "Tell me a short story about {}.", "Could you make up a story about {}?", "Story about {}, please.",
-             "write a short story about {}", "Please tell me a story about {}."]
-ASK_ANY = ["Tell me a story.", "Write a short story.", "Can you tell me a story?", "Please tell me a story.",
-           "I want to hear a story.", "tell me a story", "Tell me a bedtime story.", "Write a story for children."]
+ASK_TOPIC = [
+    "Tell me a story about {}.", "Write a story about {}.", "Can you tell me a story about {}?",
+    "Please write a short story about {}.", "I want a story about {}.", "tell me a story about {}",
+    "Tell me a short story about {}.", "Could you make up a story about {}?", "Story about {}, please.",
+    "write a short story about {}", "Please tell me a story about {}."
+]
+ASK_ANY = [
+    "Tell me a story.", "Write a short story.", "Can you tell me a story?", "Please tell me a story.",
+    "I want to hear a story.", "tell me a story", "Tell me a bedtime story.", "Write a story for children."
+]
 LEAD = ["", "", "", "", "Here is a story about {}.\n\n", "Sure! Here is a story about {}.\n\n"]
 
 
@@ -48,7 +52,8 @@ def story_documents(stories, rng):
         if kind < 0.45 or (topic is None and who is None and kind < 0.9):
             yield BOS + s + END
             continue
-        about = f"a {who[0]} named {who[1]}" if who and (topic is None or rng.random() < 0.3) else topic and article(topic)
+        about = f"a {who[0]} named {who[1]}" if who and (topic is None
+                                                         or rng.random() < 0.3) else topic and article(topic)
         r = rng.random()
         if r < 0.1:
             head = " ".join(s.split("\n")[0].split(" ")[:rng.choice([4, 4, 4, 5, 6, 8, 10])]).rstrip(",.!?")
@@ -64,7 +69,9 @@ def train_tokenizer(texts, vocab):
     tok = Tokenizer(models.BPE())
     tok.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
     tok.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(vocab_size=vocab, special_tokens=[BOS, START, END], show_progress=False,
+    trainer = trainers.BpeTrainer(vocab_size=vocab,
+                                  special_tokens=[BOS, START, END],
+                                  show_progress=False,
                                   initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
     tok.train_from_iterator(texts, trainer)
     tok.add_special_tokens([AddedToken(t, special=True, normalized=False) for t in (BOS, START, END)])
@@ -109,7 +116,9 @@ def main():
     if a.keep_tokenizer:
         tok = Tokenizer.from_file(str(path))
     else:
-        words = " ".join(str(getattr(lexicon, n)) for n in dir(lexicon) if n.isupper()).translate(str.maketrans("", "", "'{}()[],:"))
+        words = " ".join(str(getattr(lexicon, n))
+                         for n in dir(lexicon)
+                         if n.isupper()).translate(str.maketrans("", "", "'{}()[],:"))
         tok = train_tokenizer(stories + [words] * 60 + generated_sample(), a.vocab)
         tok.save(str(path))
     if stories:

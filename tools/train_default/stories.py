@@ -11,10 +11,14 @@ from collections import Counter
 
 from lexicon import BOYS, GIRLS, DAYS, topics
 
-OPENING = re.compile(r"(once|one |there (was|were|lived)|long ago|in a |it was |every |on a |a |two |the |[a-z]+ (was|were|and|had|is|loved) )",
-                     re.I)
-FIX = str.maketrans({"\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"', "\u2013": "-", "\u2014": "-", "\u2026": "...",
-                     "\u00a0": " ", "\u00e9": "e"})
+OPENING = re.compile(
+    r"(once|one |there (was|were|lived)|long ago|in a |it was |every |on a |a |two |the |"
+    r"[a-z]+ (was|were|and|had|is|loved) )",
+    re.I)
+FIX = str.maketrans({
+    "\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"', "\u2013": "-", "\u2014": "-", "\u2026": "...",
+    "\u00a0": " ", "\u00e9": "e"
+})
 
 
 def split(text):
@@ -41,7 +45,6 @@ def split(text):
 
 class Truecase:
     """Gives capitals back to lower-case text, from counts over cased text."""
-
     def __init__(self, cased):
         upper, lower = Counter(), Counter()
         for s in cased:
@@ -53,10 +56,12 @@ class Truecase:
         self.names -= {"daisy", "rose", "mark", "ruby", "ivy", "spot", "bill", "hope", "sky", "star", "bear", "fluffy"}
 
     def __call__(self, s):
-        local = set(re.findall(r"(?:named|called|name was|name is) ([a-z]+)", s)) - {"the", "a", "an", "his", "her", "out", "it"}
+        local = set(re.findall(r"(?:named|called|name was|name is) ([a-z]+)",
+                               s)) - {"the", "a", "an", "his", "her", "out", "it"}
         names = self.names | local
         s = re.sub(r"\b[a-z]+\b", lambda m: m.group().capitalize() if m.group() in names else m.group(), s)
-        return re.sub(r"(?:^|(?<=[.!?] )|(?<=[.!?]\" )|(?<=\n)|(?<=[ \n]\")|(?<=^\"))([a-z])", lambda m: m.group(1).upper(), s)
+        return re.sub(r"(?:^|(?<=[.!?] )|(?<=[.!?]\" )|(?<=\n)|(?<=[ \n]\")|(?<=^\"))([a-z])",
+                      lambda m: m.group(1).upper(), s)
 
 
 def topic_of(story, rng, words=frozenset(topics())):
@@ -68,5 +73,8 @@ def topic_of(story, rng, words=frozenset(topics())):
 
 
 def name_of(story):
-    m = re.search(r"(girl|boy|dog|cat|bird|bear|rabbit|bunny|fish|mouse|frog|duck|man|woman|fox|lion) (?:named|called) ([A-Z][a-z]+)", story[:200])
+    m = re.search(
+        r"(girl|boy|dog|cat|bird|bear|rabbit|bunny|fish|mouse|frog|duck|man|woman|fox|lion) "
+        r"(?:named|called) ([A-Z][a-z]+)",
+        story[:200])
     return m.groups() if m else None

@@ -33,22 +33,39 @@ def clock(text):
     return datetime.datetime.now().replace(hour=h, minute=m, second=0, microsecond=0).timestamp()
 
 
+BOS, START, END = 0, 1, 2  # <|bos|> <|im_start|> <|im_end|>
+
+
+def read_tokens(path, data):
+    """(ids, targets) of a token file: targets[i] is what should follow ids[..i-1] at i, or -1 in the user's and the
+    system's turns, which the model need not learn to write."""
+    ids = np.fromfile(path, dtype="<u2").astype(np.int32)
+    assistant = json.loads((data / "tokenizer.json").read_text())["model"]["vocab"]["ass"]
+    starts, ends = np.flatnonzero(ids == START), np.flatnonzero(ids == END)
+    starts = starts[ids[np.minimum(starts + 1, len(ids) - 1)] != assistant]
+    at = np.searchsorted(ends, starts)
+    starts, at = starts[at < len(ends)], at[at < len(ends)]
+    mark = np.zeros(len(ids) + 1, dtype=np.int32)
+    np.add.at(mark, starts, 1)
+    np.add.at(mark, ends[at] + 1, -1)
+    return ids, np.where(np.cumsum(mark[:-1]) > 0, -1, ids)
+
+
 class Source:
     """Rows cut from a token file, each starting where a document starts."""
-
-    def __init__(self, path, bos=0):
-        self.ids = np.fromfile(path, dtype="<u2")
-        self.starts = np.flatnonzero(self.ids == bos)
+    def __init__(self, path, data):
+        self.ids, self.targets = read_tokens(path, data)
+        self.starts = np.flatnonzero(self.ids == BOS)
 
     def row(self, rng, n):
         limit = np.searchsorted(self.starts, len(self.ids) - n - 1)
         at = self.starts[rng.integers(max(limit, 1))]
-        return self.ids[at:at + n + 1]
+        return self.ids[at:at + n], self.targets[at + 1:at + n + 1]
 
 
 def batch(rows):
-    x = torch.from_numpy(np.stack(rows).astype(np.int64))
-    return x[:, :-1].contiguous(), x[:, 1:].contiguous()
+    x, y = (torch.from_numpy(np.stack(part).astype(np.int64)) for part in zip(*rows))
+    return x, y
 
 
 def orthogonalise(g, steps=5):
@@ -78,7 +95,7 @@ class Muon(torch.optim.Optimizer):
                 shapes.setdefault(p.shape, []).append((p, p.grad.lerp(m, group["momentum"])))
             for shape, pairs in shapes.items():
                 update = orthogonalise(torch.stack([u for _, u in pairs]))
-                scale = max(1.0, shape[0] / shape[1]) ** 0.5
+                scale = max(1.0, shape[0] / shape[1])**0.5
                 for (p, _), u in zip(pairs, update):
                     p.mul_(1 - group["lr"] * group["decay"]).add_(u, alpha=-group["lr"] * scale)
 
@@ -88,9 +105,9 @@ def evaluate(model, data, names, length=512, rows=24):
     """Mean loss in nats per token on the head of each held-out file."""
     out = {}
     for name in names:
-        ids = np.fromfile(data / f"{name}.held.bin", dtype="<u2")
+        ids, targets = read_tokens(data / f"{name}.held.bin", data)
         n = min(rows, (len(ids) - 1) // length)
-        x, y = batch([ids[i * length:i * length + length + 1] for i in range(n)])
+        x, y = batch([(ids[i:i + length], targets[i + 1:i + length + 1]) for i in range(0, n * length, length)])
         with torch.autocast("cpu", dtype=torch.bfloat16):
             out[name] = round(float(np.mean([model(x[i:i + 4], y[i:i + 4]).item() for i in range(0, n - 3, 4)])), 4)
     return out
@@ -133,14 +150,21 @@ def main():
 
     names, weights = zip(*((n, float(w)) for n, w in (m.split(":") for m in a.mix.split(","))))
     weights = np.array(weights) / sum(weights)
-    sources = [Source(a.data / f"{n}.train.bin") for n in names]
+    sources = [Source(a.data / f"{n}.train.bin", a.data) for n in names]
     rng = np.random.default_rng(a.seed + step)
     compiled = torch.compile(model)
 
     def save():
         tmp = state.with_suffix(".tmp")
-        torch.save(dict(config=dataclasses.asdict(model.c), model=model.state_dict(), average=average, step=step,
-                        optims=[o.state_dict() for o in optims], tokens=tokens, seconds=seconds, mix=a.mix), tmp)
+        torch.save(
+            dict(config=dataclasses.asdict(model.c),
+                 model=model.state_dict(),
+                 average=average,
+                 step=step,
+                 optims=[o.state_dict() for o in optims],
+                 tokens=tokens,
+                 seconds=seconds,
+                 mix=a.mix), tmp)
         tmp.rename(state)
 
     stop = []
@@ -170,8 +194,10 @@ def main():
             average[k].lerp_(v, 1 - keep)
         seconds += time.time() - now
         if step % 20 == 0:
-            print(f"{time.strftime('%H:%M:%S')} step {step} loss {np.mean(losses[-80:]):.4f} lr x{fraction:.2f} "
-                  f"tokens {tokens/1e6:.2f}M {20 * a.accumulate * a.rows * a.length / (time.time() - last):.0f} tok/s", flush=True)
+            print(
+                f"{time.strftime('%H:%M:%S')} step {step} loss {np.mean(losses[-80:]):.4f} lr x{fraction:.2f} "
+                f"tokens {tokens/1e6:.2f}M {20 * a.accumulate * a.rows * a.length / (time.time() - last):.0f} tok/s",
+                flush=True)
             last = time.time()
         if time.time() - last_save > a.save:
             save()
