@@ -18,5 +18,6 @@ extern const command cmd_embed;
 extern const command cmd_eval;
 extern const command cmd_rank;
 extern const command cmd_tokenize;
+extern const command cmd_template;
 
 #endif

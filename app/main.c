@@ -14,6 +14,7 @@ static const command *const commands[] = {
     &cmd_quantize,
     &cmd_rank,
     &cmd_tokenize,
+    &cmd_template,
     NULL,
 };
 

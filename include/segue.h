@@ -74,6 +74,42 @@ sg_status sg_check(const char *path, sg_error *err);
  * NULL (as stored) for float matrices; vectors, norms, routers and biases become f32, quantised tensors stay.  `tokenizer`
  * is the tokenizer.bin of a llama2.c model or NULL.  `out` appears whole or not at all. */
 sg_status sg_convert(const char *in, const char *out, const char *type, const char *tokenizer, sg_error *err);
+/* ---- chat templates ------------------------------------------------------ */
+
+/* A compiled chat template: the Jinja that Hugging Face models carry, without access to anything but its input.
+ * Immutable: any number of threads may render it at once. */
+typedef struct sg_template sg_template;
+
+/* Compile text[0..n).  SG_E_FORMAT "template line N: ..." when it does not parse, SG_E_LIMIT when it is too large or
+ * too deeply nested. */
+sg_status sg_template_new(sg_template **t, const char *text, size_t n, sg_error *err);
+void sg_template_free(sg_template *t);
+
+/* From the text of a tokenizer_config.json: its chat_template, a string or a list of named templates, with bos_token and
+ * eos_token.  name NULL: the one named "default", or the only one.  SG_E_NOT_FOUND when there is none of that name. */
+sg_status sg_template_from_config(sg_template **t, const char *json, size_t n, const char *name, sg_error *err);
+
+/* From a model: a GGUF file, a Hugging Face directory (chat_template.jinja, tokenizer_config.json).  name as above. */
+sg_status sg_template_open(sg_template **t, const char *model, const char *name, sg_error *err);
+
+/* The inputs of one rendering.  JSON texts are NUL-terminated; NULL means none, and the variable is none then. */
+typedef struct sg_template_input {
+    const char *messages;  /* an array of messages; NULL: the variable is not passed */
+    const char *tools;
+    const char *documents;
+    const char *options;   /* an object: further variables, passed as they stand; they win over the fields below.  The option
+                            * continue_final_message sets the field instead of being passed. */
+    const char *bos, *eos; /* bos_token, eos_token; NULL: those that came with the template, if any */
+    const char *now;       /* what strftime_now sees: "2026-01-02T03:04:05"; NULL: the local time */
+    int add_generation_prompt;   /* 1 or 0; negative: the variable is not passed */
+    bool continue_final_message; /* leave the last message open: the text is cut behind its content */
+} sg_template_input;
+
+/* Render.  *text (sg_memory_free) is n bytes of UTF-8 and a NUL.  What the template raises is SG_E_ARGUMENT with
+ * its message as err->text; *raised (may be NULL; set only on failure, sg_memory_free) has it word for word, NULL
+ * when the failure is another one.  Other failures are "template line N: ...".  Time, memory and output are bounded:
+ * SG_E_LIMIT.  The same input gives the same text. */
+sg_status sg_template_render(const sg_template *t, const sg_template_input *input, char **text, size_t *n, char **raised, sg_error *err);
 
 /* ---- sampling ------------------------------------------------------------ */
 

@@ -13,16 +13,37 @@ void sg_json_init(void)
     pthread_once(&once, init);
 }
 
-sg_status sg_json_parse(json_t **value, const char *text, size_t n, const char *what, sg_error *err)
+static json_t *load(const char *text, size_t n, size_t flags, json_error_t *e)
 {
     sg_json_init();
+    return json_loadb(text, n, JSON_DECODE_ANY | JSON_ALLOW_NUL | flags, e);
+}
+
+static sg_status failed(const json_error_t *e, const char *what, sg_error *err)
+{
+    if (json_error_code(e) == json_error_out_of_memory)
+        return sg_fail_nomem(err, what);
+    return sg_fail(err, SG_E_FORMAT, "%s: line %d column %d: %s", what, e->line, e->column, e->text);
+}
+
+sg_status sg_json_parse(json_t **value, const char *text, size_t n, const char *what, sg_error *err)
+{
     json_error_t e;
-    json_t *v = json_loadb(text, n, JSON_DECODE_ANY | JSON_ALLOW_NUL, &e);
-    if (!v) {
-        if (json_error_code(&e) == json_error_out_of_memory)
-            return sg_fail_nomem(err, what);
-        return sg_fail(err, SG_E_FORMAT, "%s: line %d column %d: %s", what, e.line, e.column, e.text);
-    }
+    json_t *v = load(text, n, 0, &e);
+    if (!v)
+        return failed(&e, what, err);
+    *value = v;
+    return SG_OK;
+}
+
+sg_status sg_json_parse_any_number(json_t **value, const char *text, size_t n, const char *what, sg_error *err)
+{
+    json_error_t e;
+    json_t *v = load(text, n, 0, &e);
+    if (!v && json_error_code(&e) == json_error_numeric_overflow)
+        v = load(text, n, JSON_DECODE_INT_AS_REAL, &e);
+    if (!v)
+        return failed(&e, what, err);
     *value = v;
     return SG_OK;
 }

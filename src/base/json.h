@@ -11,6 +11,10 @@
  * in the error ("config.json"); the error has line and column.  The caller decrefs *value. */
 sg_status sg_json_parse(json_t **value, const char *text, size_t n, const char *what, sg_error *err);
 
+/* The same for texts in which numbers do not matter: when one has an integer beyond 64 bits (tokenizer_config.json says
+ * 1000000000000000019884624838656 for "no limit"), all numbers of the text are read as reals instead of failing. */
+sg_status sg_json_parse_any_number(json_t **value, const char *text, size_t n, const char *what, sg_error *err);
+
 /* Read and parse a file of at most `max` bytes. */
 sg_status sg_json_read(json_t **value, const char *path, size_t max, sg_error *err);
 
