@@ -64,6 +64,10 @@ static void print_info(json_t *o)
     json_t *n, *experts = json_object_get(o, "experts"), *memory = json_object_get(o, "memory");
     print_string("architecture", o, "architecture");
     print_string("name", o, "name");
+    if (json_object_get(o, "description"))
+        print_string("description", o, "description");
+    if (json_object_get(o, "license"))
+        print_string("license", o, "license");
     print_count("parameters", o, "parameters");
     print_count("file bytes", o, "file_bytes");
     print_count("context length", o, "context_length");
@@ -88,13 +92,13 @@ static int run(const command *self, int argc, char **argv)
     int n = options_parse(self, argc, argv, 1);
     sg_error err;
     char *json = NULL;
-    if (n != 1)
-        options_usage(self, "name a model or a file");
+    if (check && n != 1)
+        options_usage(self, "--check needs the name of a file");
     if (check && (as_json || with_tensors))
         options_usage(self, "--check goes alone");
     if (check)
         return sg_check(argv[0], &err) == SG_OK ? 0 : command_failed(self, &err);
-    if (sg_info_json(&json, argv[0], with_tensors, &err) != SG_OK)
+    if (sg_info_json(&json, n ? argv[0] : NULL, with_tensors, &err) != SG_OK)
         return command_failed(self, &err);
     json_t *o = as_json ? NULL : json_loads(json, JSON_ALLOW_NUL, NULL);
     if (as_json)
@@ -110,7 +114,7 @@ static const option *const tables[] = {options, NULL};
 
 const command cmd_info = {
     .name = "info",
-    .synopsis = "MODEL [--tensors] [--json] | FILE --check",
+    .synopsis = "[MODEL] [--tensors] [--json] | FILE --check",
     .summary = "what a model is; whether a file is sound",
     .text = "Prints what a model says of itself: sizes, tokenizer, types of its tensors, the bytes of weights that decoding a token reads.  "
             "Nothing is loaded.  --check takes every kind of file that segue reads and refuses with one line that names the field and the fact.",

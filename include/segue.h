@@ -62,8 +62,8 @@ void sg_memory_free(void *p);
 
 /* What a model file or directory says of itself, as one JSON object in fresh memory (sg_memory_free): architecture, name,
  * parameters, file_bytes, context_length, vocabulary, tokenizer, chat_template, types (tensors of each type),
- * experts, bytes_per_token (weights read to decode one), memory (bytes); with `tensors` also the list of
- * them.  Opens the files, loads nothing. */
+ * experts, bytes_per_token (weights read to decode one), memory (bytes), description and license when it has them;
+ * with `tensors` also the list of them.  Opens the files, loads nothing.  NULL is the embedded default. */
 sg_status sg_info_json(char **json, const char *model, bool tensors, sg_error *err);
 
 /* Everything that loading and first use would check, of any kind of file that segue reads: models, a lone

@@ -5,6 +5,7 @@
  */
 #include "base/heap.h"
 #include "base/json.h"
+#include "format/embedded.h"
 #include "format/safetensors.h"
 #include "format/weights.h"
 #include "model/model.h"
@@ -206,6 +207,12 @@ static json_t *describe(const sg_weights *w, const facts *f, uint64_t kv_values,
                           (json_int_t)sg_weights_file_bytes(w), "context_length", (json_int_t)f->context, "vocabulary",
                           (json_int_t)f->vocabulary, "tokenizer", optional(kind), "chat_template", has_template(w), "types", types_of(w),
                           "experts", experts, "bytes_per_token", (json_int_t)bytes_per_token(w, f), "memory", memory);
+    sg_str extra = {0};
+    if (o && sg_dict_str(meta, "general.description", NULL, &extra, NULL) == SG_OK && extra.data)
+        json_object_set_new(o, "description", text(extra.data, extra.len));
+    extra = (sg_str){0};
+    if (o && sg_dict_str(meta, "general.license", NULL, &extra, NULL) == SG_OK && extra.data)
+        json_object_set_new(o, "license", text(extra.data, extra.len));
     if (o && tensors && json_object_set_new(o, "tensors", tensors_of(w)) != 0) {
         json_decref(o);
         return NULL;
@@ -232,10 +239,13 @@ static sg_status info(char **json, const sg_weights *w, bool tensors, sg_error *
 sg_status sg_info_json(char **json, const char *model, bool tensors, sg_error *err)
 {
     sg_weights *w = NULL;
-    SG_TRY(sg_weights_open(&w, model, err));
+    if (model)
+        SG_TRY(sg_weights_open(&w, model, err));
+    else
+        SG_TRY(sg_weights_open_memory(&w, sg_default_model, sg_default_model_bytes(), "the embedded default", err));
     sg_status st = info(json, w, tensors, err);
     if (st != SG_OK)
-        sg_fail_at(err, st, "%s", model);
+        sg_fail_at(err, st, "%s", sg_weights_path(w));
     sg_weights_close(w);
     return st;
 }

@@ -207,6 +207,8 @@ static sg_status check_wire(const sg_dict *meta, const char *key, sg_error *err)
         {"tokenizer.ggml.scores", SG_GGUF_F32, SG_GGUF_F32},       {"tokenizer.ggml.token_type", SG_GGUF_I32, SG_GGUF_U32},
     };
     const sg_value *v = sg_dict_find(meta, key);
+    if (strcmp(key, "tokenizer.chat_template") == 0 && v->kind != SG_KIND_STR)
+        return sg_fail(err, SG_E_FORMAT, "metadata '%s' is not a string", key);
     for (size_t i = 0; i < sizeof fixed / sizeof fixed[0]; i++)
         if (strcmp(key, fixed[i].key) == 0 &&
             (v->kind != SG_KIND_ARRAY || (v->wire_element != fixed[i].element && v->wire_element != fixed[i].or)))
@@ -472,6 +474,17 @@ sg_status sg_gguf_open_any(sg_weights *w, sg_error *err)
     return read_file(w, &w->files[0], w->meta, err);
 }
 
+/* A token without a row, or a row without a token, would be read beyond the end of one or the other. */
+static sg_status check_vocabulary(const sg_weights *w, sg_error *err)
+{
+    const sg_value *tokens = sg_dict_find(w->meta, "tokenizer.ggml.tokens");
+    for (size_t i = 0; tokens && i < w->n; i++)
+        if (strcmp(w->tensors[i].name, "token_embd.weight") == 0 && w->tensors[i].ne[1] != tokens->a.n)
+            return sg_fail(err, SG_E_FORMAT, "tensor 'token_embd.weight' has %" PRIu64 " rows, tokenizer.ggml.tokens has %zu tokens",
+                           w->tensors[i].ne[1], tokens->a.n);
+    return SG_OK;
+}
+
 sg_status sg_gguf_open(sg_weights *w, sg_error *err)
 {
     SG_TRY(sg_gguf_open_any(w, err));
@@ -479,5 +492,6 @@ sg_status sg_gguf_open(sg_weights *w, sg_error *err)
     SG_TRY(sg_dict_need_str(w->meta, "general.architecture", &arch, err));
     if (arch.len == 0 || memchr(arch.data, 0, arch.len))
         return sg_fail(err, SG_E_FORMAT, "metadata 'general.architecture' is empty or has a NUL");
-    return read_parts(w, err);
+    SG_TRY(read_parts(w, err));
+    return check_vocabulary(w, err);
 }
