@@ -15,6 +15,8 @@ const sg_linear_kernel *sg_linear_kernel_find(sg_isa isa, sg_dtype type, int k)
         return kernel;
     if (isa >= SG_ISA_AVX512 && (kernel = sg_linear_avx512_find(type, k)))
         return kernel;
+    if (isa >= SG_ISA_AVX2 && (kernel = sg_linear_avx2_find(type, k)))
+        return kernel;
     return sg_linear_c_find(type, k);
 }
 
