@@ -17,7 +17,8 @@ static const option options[] = {
     {NULL, "--text", OPT_STR, &text, "T", "the text"},
     {NULL, "--file", OPT_STR, &file, "F", "a file with the text; - is standard input"},
     {NULL, "--jsonl", OPT_FLAG, &as_jsonl, NULL, "a JSON string a line on standard input, one result a line out"},
-    {NULL, "--pooling", OPT_STR, &pooling, "mean|cls|last|none", "how tokens become one vector; default: what the model says; none: one vector a token"},
+    {NULL, "--pooling", OPT_STR, &pooling, "mean|cls|last|none",
+     "how tokens become one vector; default: what the model says; none: one vector a token"},
     {NULL, "--normalize", OPT_YESNO, &normalize, NULL, "scale to length 1; default: yes"},
     {NULL, "--json", OPT_FLAG, &as_json, NULL, "the output is JSON in any case"},
     {0}};

@@ -23,8 +23,10 @@ static bool as_json, as_jsonl;
 
 static const option options[] = {
     {NULL, "--tokens", OPT_STR, &tokens, "1,2,3", "the tokens"},
-    {NULL, "--tokens-file", OPT_STR, &tokens_file, "F", "a file with the tokens: numbers between commas, blanks or brackets"},
-    {NULL, "--text", OPT_STR, &text, "F", "a text file; windows of the context with half a window's stride, only second halves count"},
+    {NULL, "--tokens-file", OPT_STR, &tokens_file, "F",
+     "a file with the tokens: numbers between commas, blanks or brackets"},
+    {NULL, "--text", OPT_STR, &text, "F",
+     "a text file; windows of the context with half a window's stride, only second halves count"},
     {NULL, "--logits", OPT_INT, &nlogits, "N", "the logits of the last N positions"},
     {NULL, "--greedy", OPT_INT, &ngreedy, "N", "N tokens that follow, each the likeliest"},
     {NULL, "--json", OPT_FLAG, &as_json, NULL, "one JSON object on standard output"},
@@ -139,7 +141,8 @@ static void print_text(const job *j)
         printf("%s%d%s", i ? "," : "greedy: ", j->greedy[i], i + 1 == j->ngreedy ? "\n" : "");
     for (int r = 0; r < j->nlogits; r++)
         for (int i = 0; i < j->nvocab; i++)
-            printf("%.9g%c", (double)j->logits[(size_t)r * (size_t)j->nvocab + (size_t)i], i + 1 == j->nvocab ? '\n' : ' ');
+            printf("%.9g%c", (double)j->logits[(size_t)r * (size_t)j->nvocab + (size_t)i],
+                   i + 1 == j->nvocab ? '\n' : ' ');
 }
 
 /* ---- input ------------------------------------------------------------------------ */
@@ -188,7 +191,8 @@ static bool job_from_json(job *j, const char *line, sg_error *err)
         ok = json_is_integer(v) && json_integer_value(v) >= 0 && json_integer_value(v) <= INT32_MAX;
         j->ids[i] = ok ? (int32_t)json_integer_value(v) : 0;
     }
-    json_int_t l = json_integer_value(json_object_get(o, "logits")), g = json_integer_value(json_object_get(o, "greedy"));
+    json_int_t l = json_integer_value(json_object_get(o, "logits")),
+               g = json_integer_value(json_object_get(o, "greedy"));
     ok = ok && l >= 0 && g >= 0 && g < INT32_MAX;
     j->nlogits = l > j->n ? j->n : (int)l;
     j->ngreedy = (int)g;
@@ -235,9 +239,9 @@ static bool run_one(sg_eval *e, sg_error *err)
     return ok;
 }
 
-/* Windows of the context that begin half a window apart; of each only the second half counts, so that every token has at
- * least half a window before it.  A text that fits one window counts as a whole.  Where the tokenizer puts a mark at the
- * beginning, each window has it. */
+/* Windows of the context that begin half a window apart; of each only the second half counts, so that every token has
+ * at least half a window before it.  A text that fits one window counts as a whole.  Where the tokenizer puts a mark at
+ * the beginning, each window has it. */
 static bool run_windows(sg_eval *e, job *all, sg_error *err)
 {
     int window = sg_eval_ctx(e), half = window / 2;
@@ -272,8 +276,8 @@ static bool run_windows(sg_eval *e, job *all, sg_error *err)
         return true;
     }
     json_decref(o);
-    printf("%d tokens, %lld counted, mean negative log-likelihood %.6f, perplexity %.4f\n", all->n, (long long)count, sum / (double)(count ? count : 1),
-           exp(sum / (double)(count ? count : 1)));
+    printf("%d tokens, %lld counted, mean negative log-likelihood %.6f, perplexity %.4f\n", all->n, (long long)count,
+           sum / (double)(count ? count : 1), exp(sum / (double)(count ? count : 1)));
     return true;
 }
 
@@ -333,7 +337,8 @@ const command cmd_eval = {
     .name = "eval",
     .synopsis = "MODEL --tokens 1,2,3 | --tokens-file F | --text F | --jsonl [options]",
     .summary = "log-probabilities, logits and greedy continuations of given tokens",
-    .text = "logprobs[i] is the natural logarithm of the probability of token i after the tokens before it.  With --jsonl, each line is\n"
+    .text = "logprobs[i] is the natural logarithm of the probability of token i after the tokens before it.  With "
+            "--jsonl, each line is\n"
             "{\"tokens\":[...],\"logits\":N,\"greedy\":N}.",
     .tables = tables,
     .run = run,

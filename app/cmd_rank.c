@@ -9,10 +9,10 @@
 static const char *query;
 static bool as_jsonl;
 
-static const option options[] = {
-    {NULL, "--query", OPT_STR, &query, "Q", "the query"},
-    {NULL, "--jsonl", OPT_FLAG, &as_jsonl, NULL, "a document (JSON string) a line on standard input, one score a line out"},
-    {0}};
+static const option options[] = {{NULL, "--query", OPT_STR, &query, "Q", "the query"},
+                                 {NULL, "--jsonl", OPT_FLAG, &as_jsonl, NULL,
+                                  "a document (JSON string) a line on standard input, one score a line out"},
+                                 {0}};
 
 static bool rank_line(void *arg, const char *s, size_t n, sg_error *err)
 {

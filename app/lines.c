@@ -14,7 +14,8 @@ void lines_print(json_t *o)
     json_decref(o);
 }
 
-static bool run_line(const char *line, size_t len, bool (*fn)(void *arg, const char *text, size_t n, sg_error *err), void *arg, sg_error *err)
+static bool run_line(const char *line, size_t len, bool (*fn)(void *arg, const char *text, size_t n, sg_error *err),
+                     void *arg, sg_error *err)
 {
     json_error_t je;
     json_t *o = json_loadb(line, len, JSON_DECODE_ANY | JSON_ALLOW_NUL, &je);

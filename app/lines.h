@@ -9,8 +9,8 @@
 /* Print one line of JSON, flushed, and give the value back. */
 void lines_print(json_t *o);
 
-/* For each line of standard input, a JSON string or an object with "text": call fn, which prints a result or fails; then a
- * line {"error": TEXT} is printed.  Returns the exit status: 1 when a line failed. */
+/* For each line of standard input, a JSON string or an object with "text": call fn, which prints a result or fails;
+ * then a line {"error": TEXT} is printed.  Returns the exit status: 1 when a line failed. */
 int lines_run(bool (*fn)(void *arg, const char *text, size_t n, sg_error *err), void *arg);
 
 /* A whole file with a NUL behind it, to be given to free(); "-" is standard input.  NULL on failure. */

@@ -6,12 +6,14 @@
 model_flags model_flag;
 
 const option model_flag_options[] = {
-    {NULL, "--threads", OPT_INT, &model_flag.threads, "N", "worker threads; default: the CPUs that this process may use"},
+    {NULL, "--threads", OPT_INT, &model_flag.threads, "N",
+     "worker threads; default: the CPUs that this process may use"},
     {NULL, "--ctx", OPT_INT, &model_flag.ctx, "N", "tokens that a sequence may have; default: the model's own"},
     {NULL, "--memory", OPT_SIZE, &model_flag.memory, "SIZE", "cap on all memory that is allocated"},
     {NULL, "--kv-type", OPT_STR, &model_flag.kv_type, "TYPE", "type of keys and values: f32, f16, bf16, q8_0"},
     {NULL, "--seed", OPT_UINT, &model_flag.seed, "S", "seed of the sampler"},
-    {NULL, "--exact", OPT_FLAG, &model_flag.exact, NULL, "the reference path: weights as stored, everything in float32, slow"},
+    {NULL, "--exact", OPT_FLAG, &model_flag.exact, NULL,
+     "the reference path: weights as stored, everything in float32, slow"},
     {NULL, "--tokenizer", OPT_STR, &model_flag.tokenizer, "F", "tokenizer file for a llama2.c model"},
     {NULL, "--quiet", OPT_FLAG, &model_flag.quiet, NULL, "no progress on standard error"},
     {0}};

@@ -12,14 +12,16 @@ static const sg_kv_spec specs[2] = {{.nkv = 2, .dk = 32, .dv = 64}, {.nkv = 1, .
 static void put(sg_kv_seq *s, int pos, float v)
 {
     const sg_kv_layer *kv = sg_kv_pool_layer(s->pool, 0);
-    memcpy(kv->k + (size_t)s->table[pos / BLOCK] * kv->k_block_bytes + (size_t)(pos % BLOCK) * kv->k_row_bytes, &v, sizeof v);
+    memcpy(kv->k + (size_t)s->table[pos / BLOCK] * kv->k_block_bytes + (size_t)(pos % BLOCK) * kv->k_row_bytes, &v,
+           sizeof v);
 }
 
 static float get(const sg_kv_seq *s, int pos)
 {
     const sg_kv_layer *kv = sg_kv_pool_layer(s->pool, 0);
     float v;
-    memcpy(&v, kv->k + (size_t)s->table[pos / BLOCK] * kv->k_block_bytes + (size_t)(pos % BLOCK) * kv->k_row_bytes, sizeof v);
+    memcpy(&v, kv->k + (size_t)s->table[pos / BLOCK] * kv->k_block_bytes + (size_t)(pos % BLOCK) * kv->k_row_bytes,
+           sizeof v);
     return v;
 }
 
@@ -121,7 +123,8 @@ TEST(random_sequences_keep_their_contents)
             }
             break;
         default: {
-            int n = 1 + (int)sg_rng_below(tap_rng(), 12), need = sg_kv_seq_blocks_needed(seqs[s], n), nfree = sg_kv_pool_nfree(pool);
+            int n = 1 + (int)sg_rng_below(tap_rng(), 12), need = sg_kv_seq_blocks_needed(seqs[s], n),
+                nfree = sg_kv_pool_nfree(pool);
             sg_status st = sg_kv_seq_extend(seqs[s], n, &err);
             CHECK(st == (len + n > MAX ? SG_E_LIMIT : need > nfree ? SG_E_BUSY : SG_OK));
             CHECK_INT(sg_kv_pool_nfree(pool), st == SG_OK ? nfree - need : nfree);
@@ -146,7 +149,8 @@ static bool open_and_close(void *arg)
     sg_kv_pool *pool = NULL;
     sg_kv_seq *s = NULL;
     (void)arg;
-    bool ok = sg_kv_pool_open(&pool, specs, 2, SG_F16, BLOCK, NBLOCK, NULL) == SG_OK && sg_kv_seq_new(&s, pool, 20, NULL) == SG_OK;
+    bool ok = sg_kv_pool_open(&pool, specs, 2, SG_F16, BLOCK, NBLOCK, NULL) == SG_OK &&
+              sg_kv_seq_new(&s, pool, 20, NULL) == SG_OK;
     sg_kv_seq_free(s);
     sg_kv_pool_close(pool);
     return ok;

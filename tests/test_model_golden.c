@@ -7,7 +7,8 @@
 #include <dirent.h>
 #include <stdlib.h>
 
-static const char *const refused[] = {"bloom", "cohere", "falcon", "gpt2", "gptneox", "mamba", "modernbert", "nomic-bert", "phi2", "starcoder2", "t5-encoder", "whisper"};
+static const char *const refused[] = {"bloom",      "cohere",     "falcon", "gpt2",       "gptneox",    "mamba",
+                                      "modernbert", "nomic-bert", "phi2",   "starcoder2", "t5-encoder", "whisper"};
 
 typedef struct golden {
     const char *name;
@@ -33,8 +34,7 @@ static const float *values_of(const golden *g, const json_t *o, size_t *n)
     *n = 1;
     size_t i;
     json_t *s;
-    json_array_foreach(json_object_get(o, "shape"), i, s)
-        *n *= (size_t)json_integer_value(s);
+    json_array_foreach(json_object_get(o, "shape"), i, s) *n *= (size_t)json_integer_value(s);
     size_t offset = (size_t)json_integer_value(json_object_get(o, "offset"));
     return o && offset + *n <= g->nvalue ? g->values + offset : NULL;
 }
@@ -67,8 +67,10 @@ static void check_decoder(const golden *g, sg_eval *e, const json_t *s)
     size_t nlogit, nlp;
     const json_t *greedy = json_object_get(g->expect, "greedy");
     int32_t *ids = ids_of(json_object_get(s, "ids"), &n), *want = NULL;
-    const float *logits = values_of(g, json_object_get(s, "logits"), &nlogit), *logprobs = values_of(g, json_object_get(s, "logprobs"), &nlp);
-    if (strcmp(json_string_value(json_object_get(s, "name")), json_string_value(json_object_get(greedy, "prompt"))) == 0)
+    const float *logits = values_of(g, json_object_get(s, "logits"), &nlogit),
+                *logprobs = values_of(g, json_object_get(s, "logprobs"), &nlp);
+    if (strcmp(json_string_value(json_object_get(s, "name")), json_string_value(json_object_get(greedy, "prompt"))) ==
+        0)
         want = ids_of(json_object_get(greedy, "ids"), &ngreedy);
     size_t V = (size_t)sg_eval_nvocab(e);
     double *lp = sg_calloc((size_t)n, sizeof *lp), worst = 0, sum = 0;
@@ -84,7 +86,8 @@ static void check_decoder(const golden *g, sg_eval *e, const json_t *s)
     }
     double off = distance(got, logits, nlogit);
     if (!(off <= g->tolerance) && (g->exact || !g->flips))
-        tap_fail(__FILE__, __LINE__, "%s, %d tokens: logits off by %.3g, tolerance %.3g", g->name, n, off, g->tolerance);
+        tap_fail(__FILE__, __LINE__, "%s, %d tokens: logits off by %.3g, tolerance %.3g", g->name, n, off,
+                 g->tolerance);
     if (g->flips && !g->exact ? !(sum / (double)nlp <= 0.1) : !(worst <= 5 * g->tolerance))
         tap_fail(__FILE__, __LINE__, "%s, %d tokens: log-probabilities off by %.3g", g->name, n, worst);
     if (g->exact && want && memcmp(next, want, (size_t)ngreedy * sizeof *want) != 0)
@@ -149,13 +152,10 @@ static void check_model(golden *g, const char *path, bool exact)
     }
     size_t i;
     json_t *s;
-    json_array_foreach(json_object_get(g->expect, strcmp(kind, "reranker") == 0 ? "pairs" : "sequences"), i, s)
-        if (strcmp(kind, "decoder") == 0)
-            check_decoder(g, e, s);
-        else if (strcmp(kind, "encoder") == 0)
-            check_encoder(g, e, s);
-        else
-            check_pair(g, e, s);
+    json_array_foreach(json_object_get(g->expect, strcmp(kind, "reranker") == 0 ? "pairs" : "sequences"), i,
+                       s) if (strcmp(kind, "decoder") == 0) check_decoder(g, e, s);
+    else if (strcmp(kind, "encoder") == 0) check_encoder(g, e, s);
+    else check_pair(g, e, s);
     sg_eval_close(e);
 }
 

@@ -1,5 +1,5 @@
-/* Same bits alone or in a batch, with any chunking, on any number of threads: tiny random models of several families, the
- * rows of random plans compared with one sequence run by itself. */
+/* Same bits alone or in a batch, with any chunking, on any number of threads: tiny random models of several families,
+ * the rows of random plans compared with one sequence run by itself. */
 #include "model/model.h"
 #include "tap.h"
 #include "tiny_model.h"
@@ -37,10 +37,13 @@ static sg_status engine_open(engine *e, const char *path, int nthread, bool exac
 }
 
 /* Tokens of sequence s; all share their first 40, so that a block can be shared too. */
-static int32_t token(int s, int pos) { return (int32_t)((pos < 40 ? 7 * pos + 3 : 5 * pos * pos + 11 * s + pos) % TINY_VOCAB); }
+static int32_t token(int s, int pos)
+{
+    return (int32_t)((pos < 40 ? 7 * pos + 3 : 5 * pos * pos + 11 * s + pos) % TINY_VOCAB);
+}
 
-/* A step with rows [from[s], from[s] + n[s]) of each sequence, sequences in the order given; logits of row (s, pos) go to
- * out[s][pos]. */
+/* A step with rows [from[s], from[s] + n[s]) of each sequence, sequences in the order given; logits of row (s, pos) go
+ * to out[s][pos]. */
 static sg_status step(engine *e, sg_kv_seq **seqs, const int *order, const int *n, float *out, sg_error *err)
 {
     static int32_t id[NSEQ * LEN], pos[NSEQ * LEN], seq[NSEQ * LEN], want[NSEQ * LEN];
@@ -71,10 +74,19 @@ static sg_status step(engine *e, sg_kv_seq **seqs, const int *order, const int *
     static int32_t seq_used[NSEQ * LEN];
     for (int r = 0; r < nrow; r++)
         seq_used[r] = map[seq[r]];
-    sg_batch b = {.nrow = nrow, .id = id, .pos = pos, .seq = seq_used, .nseq = nused, .seqs = used, .nout = nrow, .out = want, .logits = logits};
+    sg_batch b = {.nrow = nrow,
+                  .id = id,
+                  .pos = pos,
+                  .seq = seq_used,
+                  .nseq = nused,
+                  .seqs = used,
+                  .nout = nrow,
+                  .out = want,
+                  .logits = logits};
     SG_TRY(sg_model_step(e->model, e->pool, &b, err));
     for (int r = 0; r < nrow; r++)
-        memcpy(out + ((size_t)seq[r] * LEN + (size_t)pos[r]) * TINY_VOCAB, logits + (size_t)r * TINY_VOCAB, TINY_VOCAB * sizeof *out);
+        memcpy(out + ((size_t)seq[r] * LEN + (size_t)pos[r]) * TINY_VOCAB, logits + (size_t)r * TINY_VOCAB,
+               TINY_VOCAB * sizeof *out);
     return SG_OK;
 }
 
@@ -128,7 +140,8 @@ static sg_status run_mixed(engine *e, float *out, sg_error *err)
             unsigned r = (unsigned)(sg_rng_u64(tap_rng()) % 100);
             int left = LEN - seqs[s]->len;
             if (r < 8 && seqs[s]->len > 3 && forget-- > 0)
-                sg_kv_seq_truncate(seqs[s], seqs[s]->len - 1 - (int)(sg_rng_u64(tap_rng()) % (unsigned)(seqs[s]->len - 1)));
+                sg_kv_seq_truncate(seqs[s],
+                                   seqs[s]->len - 1 - (int)(sg_rng_u64(tap_rng()) % (unsigned)(seqs[s]->len - 1)));
             else
                 n[s] = r < 30 ? 0 : r < 70 ? 1 : (int)(sg_rng_u64(tap_rng()) % 40);
             left = LEN - seqs[s]->len;
@@ -171,8 +184,9 @@ static void check_same(const char *family, const char *how, int nthread, const f
 {
     size_t n = (size_t)NSEQ * LEN * TINY_VOCAB, i = first_difference(got, want, n);
     if (i < n)
-        tap_fail(__FILE__, __LINE__, "%s, %s, %d threads: sequence %zu, position %zu, logit %zu is %.9g, alone %.9g", family, how, nthread,
-                 i / TINY_VOCAB / LEN, i / TINY_VOCAB % LEN, i % TINY_VOCAB, (double)got[i], (double)want[i]);
+        tap_fail(__FILE__, __LINE__, "%s, %s, %d threads: sequence %zu, position %zu, logit %zu is %.9g, alone %.9g",
+                 family, how, nthread, i / TINY_VOCAB / LEN, i / TINY_VOCAB % LEN, i % TINY_VOCAB, (double)got[i],
+                 (double)want[i]);
 }
 
 static void check_family(const char *family, bool exact)
@@ -235,9 +249,18 @@ TEST(an_encoder_gives_the_same_alone_and_in_a_batch)
     CHECK_OK(sg_kv_seq_new(&seqs[1], e.pool, LEN, &err));
     CHECK_OK(sg_kv_seq_extend(seqs[0], N, &err));
     CHECK_OK(sg_kv_seq_extend(seqs[1], M, &err));
-    sg_batch b = {.nrow = N, .id = id, .pos = pos, .seq = seq, .nseq = 1, .seqs = seqs, .nout = N, .out = out, .hidden = alone};
+    sg_batch b = {
+        .nrow = N, .id = id, .pos = pos, .seq = seq, .nseq = 1, .seqs = seqs, .nout = N, .out = out, .hidden = alone};
     CHECK_OK(sg_model_step(e.model, e.pool, &b, &err));
-    b = (sg_batch){.nrow = N + M, .id = id, .pos = pos, .seq = seq, .nseq = 2, .seqs = seqs, .nout = N + M, .out = out, .hidden = both};
+    b = (sg_batch){.nrow = N + M,
+                   .id = id,
+                   .pos = pos,
+                   .seq = seq,
+                   .nseq = 2,
+                   .seqs = seqs,
+                   .nout = N + M,
+                   .out = out,
+                   .hidden = both};
     CHECK_OK(sg_model_step(e.model, e.pool, &b, &err));
     CHECK_INT(first_difference(alone, both, N * TINY_DIM), N * TINY_DIM);
     sg_kv_seq_free(seqs[0]);
@@ -264,7 +287,15 @@ TEST(a_reserved_step_allocates_nothing)
         }
         uint64_t calls = sg_heap_calls();
         sg_status st = sg_kv_seq_extend(seq, LEN, &err);
-        sg_batch b = {.nrow = LEN, .id = id, .pos = pos, .seq = number, .nseq = 1, .seqs = &seq, .nout = 1, .out = &out, .logits = logits};
+        sg_batch b = {.nrow = LEN,
+                      .id = id,
+                      .pos = pos,
+                      .seq = number,
+                      .nseq = 1,
+                      .seqs = &seq,
+                      .nout = 1,
+                      .out = &out,
+                      .logits = logits};
         if (st == SG_OK)
             st = sg_model_step(e.model, e.pool, &b, &err);
         calls = sg_heap_calls() - calls;

@@ -1,5 +1,5 @@
-/* Norms, activations, rotations and experts against the same formulas in double, at sizes with and without tails, and with the
- * rows in one call or one by one: the same bits. */
+/* Norms, activations, rotations and experts against the same formulas in double, at sizes with and without tails, and
+ * with the rows in one call or one by one: the same bits. */
 #include "op/op.h"
 #include "tap.h"
 
@@ -14,7 +14,8 @@ static bool open_ops(int nthread)
     sg_error err;
     sg_ops_options o = {.nthread = nthread};
     ops = NULL;
-    return sg_isa_choose(&o.isa, &err) == SG_OK && sg_ops_open(&ops, &o, &err) == SG_OK && sg_ops_reserve(ops, 64, 4096, &err) == SG_OK;
+    return sg_isa_choose(&o.isa, &err) == SG_OK && sg_ops_open(&ops, &o, &err) == SG_OK &&
+           sg_ops_reserve(ops, 64, 4096, &err) == SG_OK;
 }
 
 static void fill(float *x, size_t n, float scale)
@@ -40,7 +41,8 @@ TEST(rms_norm_matches_double)
                 sum += (double)x[r * n + i] * (double)x[r * n + i];
             double s = 1 / sqrt(sum / n + 1e-5);
             for (int i = 0; i < n; i++)
-                CHECK_NEAR(out[r * n + i], (double)x[r * n + i] * s * (double)w[i], 2e-6 * (1 + fabs((double)out[r * n + i])));
+                CHECK_NEAR(out[r * n + i], (double)x[r * n + i] * s * (double)w[i],
+                           2e-6 * (1 + fabs((double)out[r * n + i])));
             sg_op_rms_norm(ops, one + r * n, x + r * n, (size_t)n, 1, 1, n, w, 1e-5f);
         }
         CHECK(memcmp(out, one, (size_t)(ROWS * n) * sizeof *out) == 0);
@@ -63,7 +65,8 @@ TEST(rms_norm_of_heads_is_the_norm_of_each)
             sg_op_rms_norm(ops, want, before + r * STRIDE + h * N, N, 1, 1, N, w, 1e-6f);
             CHECK(memcmp(want, x + r * STRIDE + h * N, sizeof want) == 0);
         }
-        CHECK(memcmp(x + r * STRIDE + HEADS * N, before + r * STRIDE + HEADS * N, (STRIDE - HEADS * N) * sizeof *x) == 0);
+        CHECK(memcmp(x + r * STRIDE + HEADS * N, before + r * STRIDE + HEADS * N, (STRIDE - HEADS * N) * sizeof *x) ==
+              0);
     }
     sg_ops_close(ops);
 }
@@ -96,10 +99,14 @@ TEST(layer_norm_matches_double)
 static double act(double x, sg_glu kind)
 {
     switch (kind) {
-    case SG_GLU_SILU: return x / (1 + exp(-x));
-    case SG_GLU_GELU_TANH: return 0.5 * x * (1 + tanh(sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
-    case SG_GLU_GELU: return 0.5 * x * (1 + erf(x / sqrt(2)));
-    case SG_GLU_OAI: return fmin(x, 7) / (1 + exp(-1.702 * fmin(x, 7)));
+    case SG_GLU_SILU:
+        return x / (1 + exp(-x));
+    case SG_GLU_GELU_TANH:
+        return 0.5 * x * (1 + tanh(sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
+    case SG_GLU_GELU:
+        return 0.5 * x * (1 + erf(x / sqrt(2)));
+    case SG_GLU_OAI:
+        return fmin(x, 7) / (1 + exp(-1.702 * fmin(x, 7)));
     }
     return 0;
 }
@@ -115,7 +122,8 @@ TEST(gated_units_match_double)
             fill(u, ROWS * N, (float)scale);
             sg_op_glu(ops, out, N, g, N, u, N, ROWS, N, (sg_glu)kind);
             for (int i = 0; i < ROWS * N; i++) {
-                double v = (double)u[i], want = act((double)g[i], (sg_glu)kind) * (kind == SG_GLU_OAI ? fmin(fmax(v, -7), 7) + 1 : v);
+                double v = (double)u[i],
+                       want = act((double)g[i], (sg_glu)kind) * (kind == SG_GLU_OAI ? fmin(fmax(v, -7), 7) + 1 : v);
                 CHECK_NEAR(out[i], want, 1e-6 * (1 + fabs(want) + fabs(v)));
             }
         }
@@ -132,7 +140,11 @@ TEST(unary_functions_match_double)
         memcpy(y, x, sizeof x);
         sg_op_unary(ops, y, N, ROWS, N, (sg_unary)kind);
         for (int i = 0; i < ROWS * N; i++) {
-            double v = (double)x[i], want = kind == SG_UNARY_GELU ? act(v, SG_GLU_GELU) : kind == SG_UNARY_GELU_TANH ? act(v, SG_GLU_GELU_TANH) : kind == SG_UNARY_SILU ? act(v, SG_GLU_SILU) : kind == SG_UNARY_TANH ? tanh(v) : fmax(v, 0);
+            double v = (double)x[i], want = kind == SG_UNARY_GELU        ? act(v, SG_GLU_GELU)
+                                            : kind == SG_UNARY_GELU_TANH ? act(v, SG_GLU_GELU_TANH)
+                                            : kind == SG_UNARY_SILU      ? act(v, SG_GLU_SILU)
+                                            : kind == SG_UNARY_TANH      ? tanh(v)
+                                                                         : fmax(v, 0);
             CHECK_NEAR(y[i], want, 2e-6 * (1 + fabs(want)));
         }
     }
@@ -180,7 +192,8 @@ TEST(rotation_matches_double_in_both_conventions)
 TEST(experts_match_double)
 {
     enum { E = 5, K = 3, DIM = 32, FF = 24 };
-    static float wg[E][FF * DIM], wu[E][FF * DIM], wd[E][DIM * FF], x[ROWS * DIM], out[ROWS * DIM], one[DIM], weight[ROWS * K];
+    static float wg[E][FF * DIM], wu[E][FF * DIM], wd[E][DIM * FF], x[ROWS * DIM], out[ROWS * DIM], one[DIM],
+        weight[ROWS * K];
     int32_t id[ROWS * K];
     sg_error err = {0};
     sg_linear gate[E] = {0}, up[E] = {0}, down[E] = {0};

@@ -1,5 +1,5 @@
-/* tests/tiny_model.c - random models in GGUF.  Matrices have the type that the family's row says, so that the families together
- * cover several kernels; vectors are float32. */
+/* tests/tiny_model.c - random models in GGUF.  Matrices have the type that the family's row says, so that the families
+ * together cover several kernels; vectors are float32. */
 #include "tiny_model.h"
 
 #include "base/heap.h"
@@ -47,15 +47,22 @@ static void add(tiny *t, int l, const char *name, sg_dtype type, int ndim, uint6
 }
 
 static void vector(tiny *t, int l, const char *name, uint64_t n) { add(t, l, name, SG_F32, 1, n, 1, 1); }
-static void matrix(tiny *t, int l, const char *name, uint64_t in, uint64_t out) { add(t, l, name, t->type, 2, in, out, 1); }
-static void stack(tiny *t, int l, const char *name, uint64_t in, uint64_t out, uint64_t n) { add(t, l, name, t->type, 3, in, out, n); }
+static void matrix(tiny *t, int l, const char *name, uint64_t in, uint64_t out)
+{
+    add(t, l, name, t->type, 2, in, out, 1);
+}
+static void stack(tiny *t, int l, const char *name, uint64_t in, uint64_t out, uint64_t n)
+{
+    add(t, l, name, t->type, 3, in, out, n);
+}
 
 static sg_status rows(void *arg, size_t i, uint64_t row, uint64_t nrow, void *dst, sg_error *err)
 {
     tiny *t = arg;
     const sg_gguf_tensor *g = &t->tensors[i];
     size_t n = (size_t)(nrow * g->ne[0]);
-    float *x = sg_alloc(n * sizeof *x), scale = g->ndim > 1 ? 2.0f / sqrtf((float)g->ne[0]) : 0.5f, base = strstr(g->name, "norm.weight") ? 1.0f : 0.0f;
+    float *x = sg_alloc(n * sizeof *x), scale = g->ndim > 1 ? 2.0f / sqrtf((float)g->ne[0]) : 0.5f,
+          base = strstr(g->name, "norm.weight") ? 1.0f : 0.0f;
     (void)row;
     if (!x)
         return sg_fail_nomem(err, "a test");
@@ -262,7 +269,8 @@ static sg_dtype type_of(const char *family)
     static const struct {
         const char *family;
         sg_dtype type;
-    } types[] = {{"llama", SG_Q4_0}, {"llama-window", SG_BF16}, {"gemma3", SG_Q8_0}, {"qwen3moe", SG_Q5_1}, {"gpt-oss", SG_MXFP4}, {"deepseek2", SG_F16}};
+    } types[] = {{"llama", SG_Q4_0},    {"llama-window", SG_BF16}, {"gemma3", SG_Q8_0},
+                 {"qwen3moe", SG_Q5_1}, {"gpt-oss", SG_MXFP4},     {"deepseek2", SG_F16}};
     for (size_t i = 0; i < sizeof types / sizeof *types; i++)
         if (strcmp(types[i].family, family) == 0)
             return types[i].type;

@@ -20,8 +20,8 @@ struct sg_eval {
     sg_kv_pool *pool;
     sg_dtype kv_type;
     int ctx, chunk;
-    float *logits;  /* [chunk][nvocab] */
-    int32_t *rows;  /* [4][chunk]: positions, sequence numbers, results, and one spare */
+    float *logits; /* [chunk][nvocab] */
+    int32_t *rows; /* [4][chunk]: positions, sequence numbers, results, and one spare */
 };
 
 static sg_status read_kv_type(sg_eval *e, const char *name, sg_error *err)
@@ -30,7 +30,9 @@ static sg_status read_kv_type(sg_eval *e, const char *name, sg_error *err)
     if (!name)
         return SG_OK;
     if (!sg_dtype_parse(name, &e->kv_type) || !sg_kv_block_bytes(e->info->kv, e->info->nlayer, e->kv_type, BLOCK))
-        return sg_fail(err, SG_E_ARGUMENT, "KV type '%s': f32, f16, bf16 and q8_0 (head sizes that are multiples of 32) are possible", name);
+        return sg_fail(err, SG_E_ARGUMENT,
+                       "KV type '%s': f32, f16, bf16 and q8_0 (head sizes that are multiples of 32) are possible",
+                       name);
     return SG_OK;
 }
 
@@ -118,7 +120,15 @@ static sg_status step(sg_eval *e, sg_kv_seq *seq, const int32_t *ids, int n, int
     }
     for (int i = 0; i < nout; i++)
         out[i] = n - nout + i;
-    sg_batch b = {.nrow = n, .id = ids, .pos = pos, .seq = number, .nseq = 1, .seqs = &seq, .nout = nout, .out = out, .logits = e->logits};
+    sg_batch b = {.nrow = n,
+                  .id = ids,
+                  .pos = pos,
+                  .seq = number,
+                  .nseq = 1,
+                  .seqs = &seq,
+                  .nout = nout,
+                  .out = out,
+                  .logits = e->logits};
     return sg_model_step(e->model, e->pool, &b, err);
 }
 
@@ -170,7 +180,8 @@ static sg_status run_prompt(sg_eval *e, sg_kv_seq *seq, const int32_t *ids, int 
     return SG_OK;
 }
 
-static sg_status run_tokens(sg_eval *e, sg_kv_seq *seq, const int32_t *ids, int n, const outputs *o, int32_t *greedy, int ngreedy, sg_error *err)
+static sg_status run_tokens(sg_eval *e, sg_kv_seq *seq, const int32_t *ids, int n, const outputs *o, int32_t *greedy,
+                            int ngreedy, sg_error *err)
 {
     SG_TRY(run_prompt(e, seq, ids, n, o, err));
     for (int i = 0; i < ngreedy; i++) {
@@ -181,13 +192,14 @@ static sg_status run_tokens(sg_eval *e, sg_kv_seq *seq, const int32_t *ids, int 
     return SG_OK;
 }
 
-sg_status sg_eval_tokens(sg_eval *e, const int32_t *ids, int n, double *logprobs, float *logits, int nlogits, int32_t *greedy, int ngreedy,
-                         sg_error *err)
+sg_status sg_eval_tokens(sg_eval *e, const int32_t *ids, int n, double *logprobs, float *logits, int nlogits,
+                         int32_t *greedy, int ngreedy, sg_error *err)
 {
     if (e->info->kind != SG_MODEL_DECODER)
         return sg_fail(err, SG_E_UNSUPPORTED, "%s is an encoder: it has no next token", e->info->architecture);
     if (n < 1 || ngreedy < 0 || nlogits < 0 || nlogits > n)
-        return sg_fail(err, SG_E_ARGUMENT, "%d tokens, logits of %d: at least one token, and no more logits than tokens", n, nlogits);
+        return sg_fail(err, SG_E_ARGUMENT,
+                       "%d tokens, logits of %d: at least one token, and no more logits than tokens", n, nlogits);
     if (ngreedy > e->ctx - n)
         return sg_fail(err, SG_E_LIMIT, "%d tokens and %d more: the context has %d", n, ngreedy, e->ctx);
     for (int i = 0; i < n; i++)
@@ -206,7 +218,8 @@ sg_status sg_eval_tokens(sg_eval *e, const int32_t *ids, int n, double *logprobs
 /* ---- encoders ------------------------------------------------------------------------------ */
 
 /* Hidden states of all n positions (or the score) in one step, because every row sees all others. */
-static sg_status encode(sg_eval *e, const int32_t *ids, const int32_t *types, int n, float *hidden, float *score, sg_error *err)
+static sg_status encode(sg_eval *e, const int32_t *ids, const int32_t *types, int n, float *hidden, float *score,
+                        sg_error *err)
 {
     sg_kv_seq *seq = NULL;
     if (n < 1)
@@ -217,7 +230,17 @@ static sg_status encode(sg_eval *e, const int32_t *ids, const int32_t *types, in
     if (st == SG_OK) {
         for (int i = 0; i < n; i++)
             rows[i] = i;
-        sg_batch b = {.nrow = n, .id = ids, .pos = rows, .seq = number, .type = types, .nseq = 1, .seqs = &seq, .nout = score ? 1 : n, .out = rows, .hidden = hidden, .score = score};
+        sg_batch b = {.nrow = n,
+                      .id = ids,
+                      .pos = rows,
+                      .seq = number,
+                      .type = types,
+                      .nseq = 1,
+                      .seqs = &seq,
+                      .nout = score ? 1 : n,
+                      .out = rows,
+                      .hidden = hidden,
+                      .score = score};
         st = sg_model_step(e->model, e->pool, &b, err);
     }
     sg_free(rows);
@@ -258,8 +281,8 @@ static sg_pool_kind model_pooling(const sg_eval *e)
     return (sg_pool_kind)p;
 }
 
-sg_status sg_eval_embed(sg_eval *e, const int32_t *ids, const int32_t *types, int n, sg_pool_kind pooling, bool normalize, float *out,
-                        sg_error *err)
+sg_status sg_eval_embed(sg_eval *e, const int32_t *ids, const int32_t *types, int n, sg_pool_kind pooling,
+                        bool normalize, float *out, sg_error *err)
 {
     size_t dim = (size_t)e->info->dim;
     sg_pool_kind kind = pooling == SG_POOL_MODEL ? model_pooling(e) : pooling;
@@ -283,14 +306,15 @@ sg_status sg_eval_embed(sg_eval *e, const int32_t *ids, const int32_t *types, in
 sg_status sg_eval_rank(sg_eval *e, const int32_t *ids, const int32_t *types, int n, float *score, sg_error *err)
 {
     if (e->info->kind != SG_MODEL_RERANKER)
-        return sg_fail(err, SG_E_UNSUPPORTED, "%s: this model has no classifier, so it cannot rank", e->info->architecture);
+        return sg_fail(err, SG_E_UNSUPPORTED, "%s: this model has no classifier, so it cannot rank",
+                       e->info->architecture);
     return encode(e, ids, types, n, NULL, score, err);
 }
 
 void sg_eval_free_ids(int32_t *ids) { sg_free(ids); }
 
-sg_status sg_eval_tokenize(const sg_eval *e, const char *text, size_t n, const char *pair, size_t npair, int32_t **ids, int32_t **types,
-                           int *nid, sg_error *err)
+sg_status sg_eval_tokenize(const sg_eval *e, const char *text, size_t n, const char *pair, size_t npair, int32_t **ids,
+                           int32_t **types, int *nid, sg_error *err)
 {
     (void)e, (void)text, (void)n, (void)pair, (void)npair, (void)ids, (void)types, (void)nid;
     return sg_fail(err, SG_E_UNSUPPORTED, "text needs a tokenizer, which is not built in yet");

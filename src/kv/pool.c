@@ -66,14 +66,15 @@ sg_status sg_kv_pool_open(sg_kv_pool **out, const sg_kv_spec *layers, int nlayer
 {
     size_t block_bytes = sg_kv_block_bytes(layers, nlayer, type, block), total;
     if (!block_bytes || nblock < 1 || nblock > SG_KV_BLOCKS_MAX)
-        return sg_fail(err, SG_E_ARGUMENT, "a KV pool of %d blocks of %d positions in %s does not fit this model", nblock, block,
-                       sg_dtype_of(type) ? sg_dtype_name(type) : "an unknown type");
+        return sg_fail(err, SG_E_ARGUMENT, "a KV pool of %d blocks of %d positions in %s does not fit this model",
+                       nblock, block, sg_dtype_of(type) ? sg_dtype_name(type) : "an unknown type");
     if (__builtin_mul_overflow(block_bytes, (size_t)nblock, &total) || total > SIZE_MAX / 2)
         return sg_fail_nomem(err, "the KV pool");
     sg_kv_pool *p = sg_calloc(1, sizeof *p);
     if (!p)
         return sg_fail_nomem(err, "the KV pool");
-    *p = (sg_kv_pool){.nlayer = nlayer, .block = block, .nblock = nblock, .nfree = nblock, .type = type, .bytes = total};
+    *p =
+        (sg_kv_pool){.nlayer = nlayer, .block = block, .nblock = nblock, .nfree = nblock, .type = type, .bytes = total};
     p->layers = sg_calloc((size_t)nlayer, sizeof *p->layers);
     p->stack = sg_calloc((size_t)nblock, sizeof *p->stack);
     p->refs = sg_calloc((size_t)nblock, sizeof *p->refs);

@@ -14,7 +14,9 @@ sg_status sg_bert_params(sg_hparams *h, const sg_keys *k)
     bool causal;
     SG_TRY(sg_hparams_encoder(h, k));
     SG_TRY(sg_keys_bool(k, "attention.causal", false, &causal));
-    return causal ? sg_fail(k->err, SG_E_UNSUPPORTED, "%s.attention.causal is true: only encoders are supported", k->arch) : SG_OK;
+    return causal
+               ? sg_fail(k->err, SG_E_UNSUPPORTED, "%s.attention.causal is true: only encoders are supported", k->arch)
+               : SG_OK;
 }
 
 /* A cross-encoder's head: cls (which some lack) and cls.output with one label. */

@@ -68,7 +68,12 @@ void sg_block_attention(sg_model *m, sg_pass *p, int l, const float *in, float *
         sg_op_rope(m->ops, a.k, a.k_stride, p->n, h->nkv, h->dk, 0, &p->rope[w->rope]);
     }
     sg_op_kv_write(m->ops, kv, &p->rows, a.k, a.k_stride, a.v, a.v_stride);
-    sg_attention how = {.nhead = h->nhead, .scale = h->attn_scale, .softcap = h->attn_softcap, .window = w->window, .causal = m->family->kind == SG_MODEL_DECODER, .sinks = w->sinks};
+    sg_attention how = {.nhead = h->nhead,
+                        .scale = h->attn_scale,
+                        .softcap = h->attn_softcap,
+                        .window = w->window,
+                        .causal = m->family->kind == SG_MODEL_DECODER,
+                        .sinks = w->sinks};
     size_t natt = (size_t)(h->nhead * h->dv);
     sg_op_attention(m->ops, p->att, natt, a.q, a.q_stride, &how, kv, &p->rows);
     sg_linear_job job = {&w->o, out, (size_t)h->dim, add};
@@ -77,7 +82,8 @@ void sg_block_attention(sg_model *m, sg_pass *p, int l, const float *in, float *
 
 /* ---- feed-forward ----------------------------------------------------------------------- */
 
-static void glu_block(sg_model *m, sg_pass *p, const sg_linear *gate, const sg_linear *up, const sg_linear *down, const float *in, float *out, sg_glu act, bool add)
+static void glu_block(sg_model *m, sg_pass *p, const sg_linear *gate, const sg_linear *up, const sg_linear *down,
+                      const float *in, float *out, sg_glu act, bool add)
 {
     size_t dim = (size_t)m->h.dim, ff = (size_t)down->k;
     if (gate->n) {
@@ -121,8 +127,8 @@ static void score_row(float *s, int n, sg_gating gating)
         s[i] /= sum;
 }
 
-/* deepseek: only experts of the best groups may be chosen.  A group is as good as its best score (2) or as its two best scores
- * together (3, which scores by sigmoid). */
+/* deepseek: only experts of the best groups may be chosen.  A group is as good as its best score (2) or as its two best
+ * scores together (3, which scores by sigmoid). */
 static void allow_groups(const sg_hparams *h, const float *choice, bool *allowed)
 {
     int size = h->nexpert / h->ngroup;

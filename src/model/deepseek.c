@@ -1,8 +1,9 @@
-/* model/deepseek.c - DeepSeek 2 and 3: multi-head latent attention and shared experts (DeepSeek-AI 2024, arXiv:2405.04434,
- * arXiv:2412.19437).
+/* model/deepseek.c - DeepSeek 2 and 3: multi-head latent attention and shared experts (DeepSeek-AI 2024,
+ * arXiv:2405.04434, arXiv:2412.19437).
  *
- * Keys and values of all heads are made of one small vector c per position, and only c and one rotated key r are stored.  The
- * matrices that would make keys and values of c are applied to the query and to the result instead ("absorbed"):
+ * Keys and values of all heads are made of one small vector c per position, and only c and one rotated key r are
+ * stored.  The matrices that would make keys and values of c are applied to the query and to the result instead
+ * ("absorbed"):
  *
  *     c, r   = split(W_kv_a x);  c = norm(c);  r = rope(r)             stored: [c | r], R + P values
  *     q_h    = [nope | rope part], rope part rotated                   H heads of N + P
@@ -26,8 +27,9 @@ sg_status sg_deepseek_params(sg_hparams *h, const sg_keys *k)
     SG_TRY(sg_keys_need_int(k, "attention.value_length_mla", 1, SG_HEAD_DIM_MAX, &h->dv_mla));
     h->nope = key_mla - h->rope.rot;
     if (h->nope < 1 || h->nkv != 1 || h->dk != h->kv_rank + h->rope.rot || h->dv != h->kv_rank)
-        return sg_fail(k->err, SG_E_FORMAT, "%s: key_length %d, value_length %d, key_length_mla %d and rope %d do not fit kv_lora_rank %d", k->arch,
-                       h->dk, h->dv, key_mla, h->rope.rot, h->kv_rank);
+        return sg_fail(k->err, SG_E_FORMAT,
+                       "%s: key_length %d, value_length %d, key_length_mla %d and rope %d do not fit kv_lora_rank %d",
+                       k->arch, h->dk, h->dv, key_mla, h->rope.rot, h->kv_rank);
     double m = h->rope.log_multiplier > 0 && h->rope.factor > 1 ? h->rope.log_multiplier * log(h->rope.factor) + 1 : 1;
     h->attn_scale = (float)(m * m / sqrt((double)key_mla));
     return SG_OK;
@@ -96,14 +98,16 @@ static void make_kv(sg_model *m, sg_pass *p, const sg_layer *w, const float *in,
 static void absorb_q(sg_model *m, sg_pass *p, const sg_layer *w, const float *q, float *out)
 {
     const sg_hparams *h = &m->h;
-    size_t head = (size_t)(h->nope + h->rope.rot), nq = (size_t)h->nhead * head, dk = (size_t)h->dk, nout = (size_t)h->nhead * dk;
+    size_t head = (size_t)(h->nope + h->rope.rot), nq = (size_t)h->nhead * head, dk = (size_t)h->dk,
+           nout = (size_t)h->nhead * dk;
     for (int i = 0; i < h->nhead; i++) {
         sg_linear_job job = {&w->k_b[i], out + (size_t)i * dk, nout, false};
         sg_op_linear(m->ops, q + (size_t)i * head, nq, p->n, &job, 1);
     }
     for (int r = 0; r < p->n; r++)
         for (int i = 0; i < h->nhead; i++)
-            memcpy(out + (size_t)r * nout + (size_t)i * dk + h->kv_rank, q + (size_t)r * nq + (size_t)i * head + h->nope, (size_t)h->rope.rot * sizeof *q);
+            memcpy(out + (size_t)r * nout + (size_t)i * dk + h->kv_rank,
+                   q + (size_t)r * nq + (size_t)i * head + h->nope, (size_t)h->rope.rot * sizeof *q);
 }
 
 static void latent_attention(sg_model *m, sg_pass *p, int l, const float *in, float *out)
@@ -112,7 +116,8 @@ static void latent_attention(sg_model *m, sg_pass *p, int l, const float *in, fl
     const sg_layer *w = &m->layers[l];
     const sg_kv_layer *layer = sg_kv_pool_layer(p->pool, l);
     size_t n = (size_t)p->n, R = (size_t)h->kv_rank, V = (size_t)h->dv_mla, H = (size_t)h->nhead;
-    float *compressed = p->latent, *q = compressed + n * (size_t)h->q_rank, *kv = q + n * H * (size_t)(h->nope + h->rope.rot), *v = kv + n * (size_t)h->dk;
+    float *compressed = p->latent, *q = compressed + n * (size_t)h->q_rank,
+          *kv = q + n * H * (size_t)(h->nope + h->rope.rot), *v = kv + n * (size_t)h->dk;
 
     make_q(m, p, w, in, compressed, q);
     make_kv(m, p, w, in, kv);

@@ -4,16 +4,17 @@
  *     each layer:  x += post(Attention(norm(x)));  x += post(GLU(norm(x)))        post: from 2 on
  *     logits = cap * tanh(E norm(x) / cap)                                        cap: 2
  *
- * Gemma 2 alternates window and full attention, beginning with a window, and caps the scores; 3 has five window layers to one
- * full layer, a rotation base of its own for the former, and norms of each head's q and k.  Files hold norm weights with the 1
- * already added.
+ * Gemma 2 alternates window and full attention, beginning with a window, and caps the scores; 3 has five window layers
+ * to one full layer, a rotation base of its own for the former, and norms of each head's q and k.  Files hold norm
+ * weights with the 1 already added.
  */
 #include "model/families.h"
 
 #include <math.h>
 #include <string.h>
 
-/* 1 / sqrt(query_pre_attn_scalar).  Files without the key imply the head's size, but for the 27B models, which take D / H. */
+/* 1 / sqrt(query_pre_attn_scalar).  Files without the key imply the head's size, but for the 27B models, which take D /
+ * H. */
 static sg_status read_scale(sg_hparams *h, const sg_keys *k)
 {
     int big = strcmp(h->arch, "gemma2") == 0 ? 46 : 62;

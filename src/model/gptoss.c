@@ -3,8 +3,8 @@
  *     x += Attention(norm(x));  x += Experts(norm(x))
  *
  * Attention has a learned sink for each head: a logit in the softmax's sum without a value, so that a head may look at
- * nothing.  Even layers have a window.  Everything has biases but the head.  The experts' activation is clamped; the router
- * takes the softmax over the chosen logits only.  GGUF calls the second norm post_attention_norm.
+ * nothing.  Even layers have a window.  Everything has biases but the head.  The experts' activation is clamped; the
+ * router takes the softmax over the chosen logits only.  GGUF calls the second norm post_attention_norm.
  */
 #include "model/families.h"
 

@@ -52,11 +52,12 @@ static sg_status number(const sg_keys *k, const char *full, const sg_value *v, d
     find(k, "block_count", count);
     SG_TRY(sg_dict_u64(k->meta, count, 0, &nlayer, k->err));
     if (v->a.n == 0 || v->a.n != nlayer)
-        return sg_fail(k->err, SG_E_FORMAT, "%s is a list of %zu for %llu layers", full, v->a.n, (unsigned long long)nlayer);
+        return sg_fail(k->err, SG_E_FORMAT, "%s is a list of %zu for %llu layers", full, v->a.n,
+                       (unsigned long long)nlayer);
     for (size_t i = 1; i < v->a.n; i++)
         if (element(&v->a, i) != element(&v->a, 0))
-            return sg_fail(k->err, SG_E_UNSUPPORTED, "%s differs between layers (%g, %g): not supported for %s", full, element(&v->a, 0),
-                           element(&v->a, i), k->arch);
+            return sg_fail(k->err, SG_E_UNSUPPORTED, "%s differs between layers (%g, %g): not supported for %s", full,
+                           element(&v->a, 0), element(&v->a, i), k->arch);
     *out = element(&v->a, 0);
     return SG_OK;
 }
@@ -118,7 +119,8 @@ static sg_status read_rope(sg_hparams *h, const sg_keys *k)
     SG_TRY(sg_dict_str(k->meta, full, "none", &type, k->err));
     SG_TRY(sg_keys_int(k, "rope.dimension_count", 0, SG_HEAD_DIM_MAX, h->dk, &r->rot));
     if (r->rot % 2 || r->rot > h->dk)
-        return sg_fail(k->err, SG_E_FORMAT, "%s.rope.dimension_count is %d, must be even and at most the head's %d", k->arch, r->rot, h->dk);
+        return sg_fail(k->err, SG_E_FORMAT, "%s.rope.dimension_count is %d, must be even and at most the head's %d",
+                       k->arch, r->rot, h->dk);
     SG_TRY(sg_keys_num(k, "rope.freq_base", 1e-3, 1e15, 10000, &r->base));
     SG_TRY(sg_keys_num(k, "rope.scaling.factor", 1e-6, 1e6, 1, &r->factor));
     SG_TRY(sg_keys_int(k, "rope.scaling.original_context_length", 0, INT32_MAX, 0, &r->original_ctx));
@@ -136,7 +138,8 @@ static sg_status read_rope(sg_hparams *h, const sg_keys *k)
     else if (strcmp(type.data, "longrope") == 0)
         r->scaling = SG_SCALING_LONGROPE;
     else
-        return sg_fail(k->err, SG_E_UNSUPPORTED, "%s is '%s': none, linear, yarn and longrope are known", full, type.data);
+        return sg_fail(k->err, SG_E_UNSUPPORTED, "%s is '%s': none, linear, yarn and longrope are known", full,
+                       type.data);
     if (r->scaling == SG_SCALING_NONE && !sg_dict_find(k->meta, full) && sg_keys_have(k, "rope.scale_linear")) {
         SG_TRY(sg_keys_num(k, "rope.scale_linear", 1e-6, 1e6, 1, &r->factor)); /* as older files have it */
         r->scaling = SG_SCALING_LINEAR;
@@ -155,12 +158,14 @@ static sg_status read_experts(sg_hparams *h, const sg_keys *k)
     SG_TRY(sg_keys_need_int(k, "expert_used_count", 1, h->nexpert < 64 ? h->nexpert : 64, &h->nexpert_used));
     SG_TRY(sg_keys_int(k, "expert_feed_forward_length", 1, 1 << 20, h->nff, &h->nff_expert));
     SG_TRY(sg_keys_int(k, "expert_shared_count", 0, 64, 0, &h->nexpert_shared));
-    SG_TRY(sg_keys_int(k, "expert_shared_feed_forward_length", 0, 1 << 20, h->nff_expert * h->nexpert_shared, &h->nff_shared));
+    SG_TRY(sg_keys_int(k, "expert_shared_feed_forward_length", 0, 1 << 20, h->nff_expert * h->nexpert_shared,
+                       &h->nff_shared));
     SG_TRY(sg_keys_int(k, "leading_dense_block_count", 0, h->nlayer, 0, &h->ndense));
     SG_TRY(sg_keys_int(k, "expert_group_count", 0, h->nexpert, 1, &h->ngroup));
     SG_TRY(sg_keys_int(k, "expert_group_used_count", 0, h->ngroup > 0 ? h->ngroup : 1, h->ngroup, &h->ngroup_used));
     if (h->ngroup > 1 && (h->nexpert % h->ngroup || h->ngroup_used < 1))
-        return sg_fail(k->err, SG_E_FORMAT, "%s.expert_group_count is %d for %d experts", k->arch, h->ngroup, h->nexpert);
+        return sg_fail(k->err, SG_E_FORMAT, "%s.expert_group_count is %d for %d experts", k->arch, h->ngroup,
+                       h->nexpert);
     SG_TRY(sg_keys_float(k, "expert_weights_scale", 0, 1e6, 1, &h->expert_scale));
     if (h->expert_scale == 0)
         h->expert_scale = 1;
@@ -188,13 +193,16 @@ static sg_status read_sizes(sg_hparams *h, const sg_keys *k)
     SG_TRY(sg_keys_need_int(k, "attention.head_count", 1, SG_HEADS_MAX, &h->nhead));
     SG_TRY(sg_keys_int(k, "attention.head_count_kv", 1, SG_HEADS_MAX, h->nhead, &h->nkv));
     if (h->nhead % h->nkv)
-        return sg_fail(k->err, SG_E_FORMAT, "%s.attention.head_count_kv is %d, must divide head_count %d", k->arch, h->nkv, h->nhead);
+        return sg_fail(k->err, SG_E_FORMAT, "%s.attention.head_count_kv is %d, must divide head_count %d", k->arch,
+                       h->nkv, h->nhead);
     if (!sg_keys_have(k, "attention.key_length") && h->dim % h->nhead)
-        return sg_fail(k->err, SG_E_FORMAT, "%s.attention.head_count is %d, must divide embedding_length %d", k->arch, h->nhead, h->dim);
+        return sg_fail(k->err, SG_E_FORMAT, "%s.attention.head_count is %d, must divide embedding_length %d", k->arch,
+                       h->nhead, h->dim);
     SG_TRY(sg_keys_int(k, "attention.key_length", 1, SG_HEAD_DIM_MAX, h->dim / h->nhead, &h->dk));
     SG_TRY(sg_keys_int(k, "attention.value_length", 1, SG_HEAD_DIM_MAX, h->dk, &h->dv));
     if (h->dk < 1 || h->dk > SG_HEAD_DIM_MAX || h->dv > SG_HEAD_DIM_MAX)
-        return sg_fail(k->err, SG_E_FORMAT, "%s.attention.head_count is %d: heads of %d values, at most %d", k->arch, h->nhead, h->dk, SG_HEAD_DIM_MAX);
+        return sg_fail(k->err, SG_E_FORMAT, "%s.attention.head_count is %d: heads of %d values, at most %d", k->arch,
+                       h->nhead, h->dk, SG_HEAD_DIM_MAX);
     if ((int64_t)h->nhead * h->dk > 1 << 20 || (int64_t)h->nhead * h->dv > 1 << 20)
         return sg_fail(k->err, SG_E_FORMAT, "%s: %d heads of %d values are too many", k->arch, h->nhead, h->dk);
     h->embed_scale = h->residual_scale = h->logit_scale = 1;

@@ -11,20 +11,26 @@
 
 enum { SG_LAYERS_MAX = 1024, SG_HEADS_MAX = 4096, SG_EXPERTS_MAX = 4096 };
 
-typedef enum sg_rope_scaling { SG_SCALING_NONE, SG_SCALING_LINEAR, SG_SCALING_YARN, SG_SCALING_LONGROPE, SG_SCALING_LLAMA3 } sg_rope_scaling;
+typedef enum sg_rope_scaling {
+    SG_SCALING_NONE,
+    SG_SCALING_LINEAR,
+    SG_SCALING_YARN,
+    SG_SCALING_LONGROPE,
+    SG_SCALING_LLAMA3
+} sg_rope_scaling;
 
 /* How a set of rotary frequencies is made. */
 typedef struct sg_rope_params {
-    int rot;          /* dimensions of a head that rotate */
+    int rot; /* dimensions of a head that rotate */
     double base;
     sg_rope_scaling scaling;
-    double factor;    /* 1 when not scaled */
-    int original_ctx; /* positions before scaling; 0 unknown */
-    double attn_factor;           /* of cos and sin; 0: the scaling's own */
-    double beta_fast, beta_slow;  /* yarn */
-    bool truncate;                /* yarn: round the range outward */
-    double log_multiplier;        /* yarn of deepseek: 0.1 * mscale_all_dim; 0 none */
-    double low_freq, high_freq;   /* llama3 */
+    double factor;               /* 1 when not scaled */
+    int original_ctx;            /* positions before scaling; 0 unknown */
+    double attn_factor;          /* of cos and sin; 0: the scaling's own */
+    double beta_fast, beta_slow; /* yarn */
+    bool truncate;               /* yarn: round the range outward */
+    double log_multiplier;       /* yarn of deepseek: 0.1 * mscale_all_dim; 0 none */
+    double low_freq, high_freq;  /* llama3 */
 } sg_rope_params;
 
 typedef enum sg_gating { SG_GATING_SOFTMAX = 1, SG_GATING_SIGMOID = 2, SG_GATING_SOFTMAX_CHOSEN = 3 } sg_gating;
@@ -38,9 +44,9 @@ typedef struct sg_hparams {
     sg_rope_params rope;
     double rope_base_local; /* layers with a window, when they have a base of their own; else 0 */
 
-    int window;             /* 0: none */
-    float attn_scale;       /* of the scores */
-    float attn_softcap, final_softcap; /* 0: none */
+    int window;                                     /* 0: none */
+    float attn_scale;                               /* of the scores */
+    float attn_softcap, final_softcap;              /* 0: none */
     float embed_scale, residual_scale, logit_scale; /* 1 when the family has none; logits are multiplied */
 
     /* Experts; nexpert 0: none */
@@ -65,8 +71,8 @@ typedef struct sg_keys {
     sg_error *err;
 } sg_keys;
 
-/* "arch.name" as an integer in [lo, hi], or as a number; `fallback` when absent.  The need_ forms fail then.  An array (one value
- * a layer) is accepted when all its values are equal. */
+/* "arch.name" as an integer in [lo, hi], or as a number; `fallback` when absent.  The need_ forms fail then.  An array
+ * (one value a layer) is accepted when all its values are equal. */
 sg_status sg_keys_int(const sg_keys *k, const char *name, int lo, int hi, int fallback, int *v);
 sg_status sg_keys_need_int(const sg_keys *k, const char *name, int lo, int hi, int *v);
 sg_status sg_keys_num(const sg_keys *k, const char *name, double lo, double hi, double fallback, double *v);

@@ -16,12 +16,12 @@
 
 typedef struct sg_layer {
     /* Norms, float32; NULL where the family has none.  *_b: biases of LayerNorm. */
-    const float *attn_norm, *attn_norm_b;               /* [D] before attention */
-    const float *attn_post_norm, *attn_post_norm_b;     /* [D] on its output, or after the sum */
-    const float *ffn_norm, *ffn_norm_b;                 /* [D] before the feed-forward block */
-    const float *ffn_post_norm, *ffn_post_norm_b;       /* [D] on its output, or after the sum */
-    const float *q_norm, *k_norm;                       /* [K] per head, or [H*K] and [G*K] */
-    bool qk_norm_full;                                  /* the latter */
+    const float *attn_norm, *attn_norm_b;           /* [D] before attention */
+    const float *attn_post_norm, *attn_post_norm_b; /* [D] on its output, or after the sum */
+    const float *ffn_norm, *ffn_norm_b;             /* [D] before the feed-forward block */
+    const float *ffn_post_norm, *ffn_post_norm_b;   /* [D] on its output, or after the sum */
+    const float *q_norm, *k_norm;                   /* [K] per head, or [H*K] and [G*K] */
+    bool qk_norm_full;                              /* the latter */
 
     /* Attention: q [H*K][D], k [G*K][D], v [G*V][D], o [D][H*V]; qkv: the first three in one */
     sg_linear q, k, v, qkv, o;
@@ -52,9 +52,9 @@ typedef struct sg_family {
     sg_model_kind kind;
     bool rope_pairs; /* GGUF's rows are ordered for rotating 2i with 2i+1 */
     sg_status (*params)(sg_hparams *h, const sg_keys *k);
-    sg_status (*globals)(sg_loader *ld);                  /* tensors outside of layers, besides the usual; NULL: none */
+    sg_status (*globals)(sg_loader *ld); /* tensors outside of layers, besides the usual; NULL: none */
     sg_status (*layer)(sg_loader *ld, sg_layer *w, int l); /* tensors of layer l; sets window and rope too */
-    void (*forward)(sg_model *m, sg_pass *p);              /* token table -> p->x, the residual stream after the last layer */
+    void (*forward)(sg_model *m, sg_pass *p); /* token table -> p->x, the residual stream after the last layer */
 } sg_family;
 
 /* One set of rotary frequencies. */
@@ -72,9 +72,9 @@ struct sg_model {
     sg_ops *ops; /* NULL while only checking */
 
     sg_dtype embed_type;
-    const void *embed; /* [nvocab][D] as stored */
+    const void *embed;                                                    /* [nvocab][D] as stored */
     const float *embed_norm, *embed_norm_b, *output_norm, *output_norm_b; /* [D] */
-    sg_linear head; /* [nvocab][D] */
+    sg_linear head;                                                       /* [nvocab][D] */
     sg_layer *layers;
     sg_kv_spec *kv;
     sg_rope_set rope[2];
@@ -87,7 +87,7 @@ struct sg_model {
     int nposition;
     sg_linear cls, cls_out; /* reranker: [D][D] and [1][D] */
 
-    void **owned; /* allocations that live as long as the model */
+    void **owned;        /* allocations that live as long as the model */
     size_t *owned_bytes; /* 0: sg_free; else aligned */
     size_t nowned, cap_owned;
 
@@ -118,22 +118,26 @@ typedef enum sg_need {
 /* Tensor "NAME.weight" (l < 0) or "blk.L.NAME.weight" as a linear layer [n][k], with "NAME.bias" by `need`. */
 sg_status sg_load_linear(sg_loader *ld, sg_linear *out, int l, const char *name, int n, int k, int need);
 /* Expert e-th slices of a stacked tensor [nexpert][n][k] as nexpert linear layers. */
-sg_status sg_load_stack(sg_loader *ld, const sg_linear **out, int l, const char *name, int nexpert, int n, int k, int need);
+sg_status sg_load_stack(sg_loader *ld, const sg_linear **out, int l, const char *name, int nexpert, int n, int k,
+                        int need);
 /* Vector of n values as float32; `suffix` is "weight" or "bias"; *out NULL when SG_MAY and missing. */
-sg_status sg_load_vector(sg_loader *ld, const float **out, int l, const char *name, const char *suffix, int n, int need);
+sg_status sg_load_vector(sg_loader *ld, const float **out, int l, const char *name, const char *suffix, int n,
+                         int need);
 /* A table of rows kept as stored: *nrow rows of n values.  When *nrow is not 0 on entry it must be that. */
-sg_status sg_load_table(sg_loader *ld, const void **out, sg_dtype *type, int *nrow, int l, const char *name, int n, int need);
+sg_status sg_load_table(sg_loader *ld, const void **out, sg_dtype *type, int *nrow, int l, const char *name, int n,
+                        int need);
 /* Zeroed memory that lives as long as the model. */
 sg_status sg_load_alloc(sg_loader *ld, void **out, size_t count, size_t bytes);
 bool sg_load_have(const sg_loader *ld, int l, const char *name, const char *suffix);
 
-/* The window of layer l: what "attention.sliding_window_pattern" says (a list, or n: every n-th layer sees all), or `implied`
- * where there is no such key. */
+/* The window of layer l: what "attention.sliding_window_pattern" says (a list, or n: every n-th layer sees all), or
+ * `implied` where there is no such key. */
 sg_status sg_load_window(sg_loader *ld, sg_layer *w, int l, bool implied);
 
 /* Pieces that many families share. */
-sg_status sg_load_attention(sg_loader *ld, sg_layer *w, int l, int need); /* q k v (or qkv) and output, with biases by need */
-sg_status sg_load_glu(sg_loader *ld, sg_layer *w, int l, int need);       /* gate up down */
+sg_status sg_load_attention(sg_loader *ld, sg_layer *w, int l,
+                            int need);                              /* q k v (or qkv) and output, with biases by need */
+sg_status sg_load_glu(sg_loader *ld, sg_layer *w, int l, int need); /* gate up down */
 sg_status sg_load_experts(sg_loader *ld, sg_layer *w, int l, sg_glu glu, int need);
 sg_status sg_load_shared_expert(sg_loader *ld, sg_layer *w, int l);
 
@@ -143,7 +147,7 @@ struct sg_pass {
     const sg_batch *batch;
     sg_kv_pool *pool;
     sg_rows rows;
-    int n; /* rows */
+    int n;                /* rows */
     float *x;             /* [n][D] residual stream */
     float *y, *z;         /* [n][D] */
     float *q;             /* [n][H*K], wider for latent attention */
@@ -155,10 +159,10 @@ struct sg_pass {
     float *expert_weight; /* [n][used] */
     float *latent;        /* [n][...] latent attention's middle values */
     sg_rope_table rope[2];
-    int32_t *zero;        /* [n] zeros: token types when none are given */
-    int32_t *seq_len;     /* [nseq] */
+    int32_t *zero;         /* [n] zeros: token types when none are given */
+    int32_t *seq_len;      /* [nseq] */
     const int32_t **table; /* [nseq] */
-    float *last, *last2;  /* [nout][D] */
+    float *last, *last2;   /* [nout][D] */
 };
 
 /* ---- blocks (blocks.c) -------------------------------------------------------------------- */
@@ -166,8 +170,8 @@ struct sg_pass {
 /* x = embedding of the tokens * h.embed_scale. */
 void sg_block_embed(sg_model *m, sg_pass *p);
 
-/* out [n][D] (+)= o(attention(rope(norm(q in)), rope(norm(k in)), v in)): projections, per-head or full norms of q and k, rotation by
- * the layer's set, the cache, windows, sinks and caps as the layer and h say. */
+/* out [n][D] (+)= o(attention(rope(norm(q in)), rope(norm(k in)), v in)): projections, per-head or full norms of q and
+ * k, rotation by the layer's set, the cache, windows, sinks and caps as the layer and h say. */
 void sg_block_attention(sg_model *m, sg_pass *p, int l, const float *in, float *out, bool add);
 
 /* out [n][D] (+)= down(act(gate in) * up in) */

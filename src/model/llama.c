@@ -40,7 +40,8 @@ sg_status sg_granite_params(sg_hparams *h, const sg_keys *k)
     return SG_OK;
 }
 
-/* Layer l is rotated unless the list "rope.layers" (Hugging Face) says no; where files have no list, every fourth is not. */
+/* Layer l is rotated unless the list "rope.layers" (Hugging Face) says no; where files have no list, every fourth is
+ * not. */
 static sg_status smollm3_rope(sg_loader *ld, int l, int *set)
 {
     const sg_array *a;

@@ -1,8 +1,8 @@
 /* model/load.c - tensors of a file become linear layers and vectors.
  *
  * The same functions serve checking and loading: each first proves that the tensor is there, has a type that we run and
- * the shape that the hyper-parameters say, and stops there when only checking.  So `segue info --check` and loading cannot
- * disagree.
+ * the shape that the hyper-parameters say, and stops there when only checking.  So `segue info --check` and loading
+ * cannot disagree.
  *
  *     packed path   stored rows -> packed tiles (all workers); the file's pages are given back at once
  *     exact path    rows stay as stored: in the mapping, or in memory of our own when the file has them in another form
@@ -86,9 +86,10 @@ static const sg_tensor *find_used(sg_loader *ld, const char *full)
     return t;
 }
 
-/* The tensor of that name with the shape ne0 x ne1 x ne2 (GGUF's order; 1s at the end may be left out in the file).  *t is NULL when it
- * is missing and may be. */
-static sg_status find(sg_loader *ld, const sg_tensor **t, int l, const char *name, const char *suffix, uint64_t ne0, uint64_t ne1, uint64_t ne2, bool may)
+/* The tensor of that name with the shape ne0 x ne1 x ne2 (GGUF's order; 1s at the end may be left out in the file).  *t
+ * is NULL when it is missing and may be. */
+static sg_status find(sg_loader *ld, const sg_tensor **t, int l, const char *name, const char *suffix, uint64_t ne0,
+                      uint64_t ne1, uint64_t ne2, bool may)
 {
     char full[NAME_MAX_];
     const sg_tensor *f = find_used(ld, full_name(full, l, name, suffix));
@@ -108,7 +109,8 @@ static sg_status find(sg_loader *ld, const sg_tensor **t, int l, const char *nam
 static sg_status check_weight_type(sg_loader *ld, const sg_tensor *t)
 {
     if (!sg_dtype_of(t->type)->weight)
-        return sg_fail(ld->err, SG_E_UNSUPPORTED, "tensor '%s' has type %s, which segue does not run", t->name, sg_dtype_name(t->type));
+        return sg_fail(ld->err, SG_E_UNSUPPORTED, "tensor '%s' has type %s, which segue does not run", t->name,
+                       sg_dtype_name(t->type));
     return SG_OK;
 }
 
@@ -132,7 +134,8 @@ static void decode_vector(float *out, const sg_tensor *t, const void *bytes, siz
 static sg_status read_floats(sg_loader *ld, float **out, const sg_tensor *t)
 {
     if (t->type != SG_F32 && t->type != SG_F16 && t->type != SG_BF16)
-        return sg_fail(ld->err, SG_E_UNSUPPORTED, "tensor '%s' has type %s: f32, f16 or bf16 is needed here", t->name, sg_dtype_name(t->type));
+        return sg_fail(ld->err, SG_E_UNSUPPORTED, "tensor '%s' has type %s: f32, f16 or bf16 is needed here", t->name,
+                       sg_dtype_name(t->type));
     if (ld->check)
         return SG_OK;
     size_t n = (size_t)sg_tensor_values(t);
@@ -187,7 +190,8 @@ static sg_status stored_rows(sg_loader *ld, const sg_tensor *t, const void **sto
 }
 
 /* `count` linear layers [n][k], one after another in t. */
-static sg_status make_linears(sg_loader *ld, sg_linear *out, const sg_tensor *t, int count, int n, int k, const float *bias)
+static sg_status make_linears(sg_loader *ld, sg_linear *out, const sg_tensor *t, int count, int n, int k,
+                              const float *bias)
 {
     SG_TRY(check_weight_type(ld, t));
     ld->m->info.parameters += sg_tensor_values(t);
@@ -199,7 +203,8 @@ static sg_status make_linears(sg_loader *ld, sg_linear *out, const sg_tensor *t,
     size_t each = sg_dtype_row_bytes(t->type, (uint64_t)k) * (size_t)n;
     sg_status st = SG_OK;
     for (int i = 0; i < count && st == SG_OK; i++) {
-        st = sg_linear_init(&out[i], ld->m->ops, t->type, n, k, (const unsigned char *)stored + (size_t)i * each, bias ? bias + (size_t)i * (size_t)n : NULL, ld->err);
+        st = sg_linear_init(&out[i], ld->m->ops, t->type, n, k, (const unsigned char *)stored + (size_t)i * each,
+                            bias ? bias + (size_t)i * (size_t)n : NULL, ld->err);
         ld->m->info.packed_bytes += out[i].packed_bytes;
     }
     if (copy && st == SG_OK && sg_ops_exact(ld->m->ops))
@@ -259,7 +264,8 @@ sg_status sg_load_linear(sg_loader *ld, sg_linear *out, int l, const char *name,
     return SG_OK;
 }
 
-sg_status sg_load_stack(sg_loader *ld, const sg_linear **out, int l, const char *name, int nexpert, int n, int k, int need)
+sg_status sg_load_stack(sg_loader *ld, const sg_linear **out, int l, const char *name, int nexpert, int n, int k,
+                        int need)
 {
     const sg_tensor *t;
     const float *bias;
@@ -271,7 +277,8 @@ sg_status sg_load_stack(sg_loader *ld, const sg_linear **out, int l, const char 
     return make_linears(ld, linears, t, nexpert, n, k, bias);
 }
 
-sg_status sg_load_table(sg_loader *ld, const void **out, sg_dtype *type, int *nrow, int l, const char *name, int n, int need)
+sg_status sg_load_table(sg_loader *ld, const void **out, sg_dtype *type, int *nrow, int l, const char *name, int n,
+                        int need)
 {
     char full[NAME_MAX_];
     const sg_tensor *t = find_used(ld, full_name(full, l, name, "weight"));
@@ -280,7 +287,8 @@ sg_status sg_load_table(sg_loader *ld, const void **out, sg_dtype *type, int *nr
     if (!t)
         return sg_fail(ld->err, SG_E_FORMAT, "tensor '%s' is missing", full);
     uint64_t rows = t->ne[1];
-    if (t->ne[0] != (uint64_t)n || t->ne[2] != 1 || t->ne[3] != 1 || rows > INT32_MAX / 2 || (*nrow && rows != (uint64_t)*nrow)) {
+    if (t->ne[0] != (uint64_t)n || t->ne[2] != 1 || t->ne[3] != 1 || rows > INT32_MAX / 2 ||
+        (*nrow && rows != (uint64_t)*nrow)) {
         char have[96];
         shape_text(have, sizeof have, t->ne, t->ndim);
         return sg_fail(ld->err, SG_E_FORMAT, "tensor '%s' has shape %s, want rows of %d", full, have, n);

@@ -19,7 +19,9 @@ static sg_status read_params(sg_model *m, const sg_weights *weights, sg_error *e
     SG_TRY(sg_dict_need_str(meta, "general.architecture", &arch, err));
     m->family = sg_family_find(arch.data);
     if (!m->family)
-        return sg_fail(err, SG_E_UNSUPPORTED, "general.architecture is '%s' (keys %s.*): segue does not run this architecture", arch.data, arch.data);
+        return sg_fail(err, SG_E_UNSUPPORTED,
+                       "general.architecture is '%s' (keys %s.*): segue does not run this architecture", arch.data,
+                       arch.data);
     snprintf(m->h.arch, sizeof m->h.arch, "%s", m->family->arch);
     sg_keys keys = {meta, m->family->arch, err};
     SG_TRY(m->family->params(&m->h, &keys));
@@ -82,14 +84,15 @@ static bool ends_with(const char *s, const char *end)
     return n >= m && strcmp(s + n - m, end) == 0;
 }
 
-/* A tensor that nothing asked for means that the model is not what it says: its results would be wrong.  Tables of angles that
- * some converters write are computed here and may stay unused. */
+/* A tensor that nothing asked for means that the model is not what it says: its results would be wrong.  Tables of
+ * angles that some converters write are computed here and may stay unused. */
 static sg_status check_unused(const sg_loader *ld)
 {
     for (size_t i = 0; i < sg_weights_count(ld->w); i++) {
         const char *name = sg_weights_at(ld->w, i)->name;
         if (!ld->used[i] && !ends_with(name, "rot_embd.weight") && !ends_with(name, "rope_freqs.weight"))
-            return sg_fail(ld->err, SG_E_FORMAT, "tensor '%s' has no place in architecture %s with %d layers", name, ld->m->h.arch, ld->m->h.nlayer);
+            return sg_fail(ld->err, SG_E_FORMAT, "tensor '%s' has no place in architecture %s with %d layers", name,
+                           ld->m->h.arch, ld->m->h.nlayer);
     }
     return SG_OK;
 }
@@ -99,7 +102,8 @@ static sg_status check_vocabulary(const sg_loader *ld)
 {
     const sg_value *v = sg_dict_find(sg_weights_meta(ld->w), "tokenizer.ggml.tokens");
     if (v && v->kind == SG_KIND_ARRAY && v->a.n != (size_t)ld->m->h.nvocab)
-        return sg_fail(ld->err, SG_E_FORMAT, "tokenizer.ggml.tokens has %zu tokens, token_embd.weight %d rows", v->a.n, ld->m->h.nvocab);
+        return sg_fail(ld->err, SG_E_FORMAT, "tokenizer.ggml.tokens has %zu tokens, token_embd.weight %d rows", v->a.n,
+                       ld->m->h.nvocab);
     return SG_OK;
 }
 
@@ -118,7 +122,8 @@ static sg_status build(sg_model **out, const sg_weights *weights, sg_ops *ops, b
         return sg_fail_nomem(err, "the model");
     m->weights = weights;
     m->ops = ops;
-    sg_loader ld = {.m = m, .w = weights, .check = check, .err = err, .used = sg_calloc(sg_weights_count(weights) + 1, 1)};
+    sg_loader ld = {
+        .m = m, .w = weights, .check = check, .err = err, .used = sg_calloc(sg_weights_count(weights) + 1, 1)};
     sg_status st = ld.used ? load_all(&ld) : sg_fail_nomem(err, "the model");
     sg_free(ld.used);
     if (st != SG_OK) {
@@ -155,7 +160,9 @@ static void fini_linears(const sg_linear *w, int n)
 
 static void fini_layer(const sg_hparams *h, sg_layer *w)
 {
-    sg_linear *all[] = {&w->q, &w->k, &w->v, &w->qkv, &w->o, &w->q_a, &w->q_b, &w->kv_a, &w->gate, &w->up, &w->down, &w->router, &w->shared_gate, &w->shared_up, &w->shared_down, &w->shared_router};
+    sg_linear *all[] = {&w->q,           &w->k,         &w->v,           &w->qkv,          &w->o,    &w->q_a,
+                        &w->q_b,         &w->kv_a,      &w->gate,        &w->up,           &w->down, &w->router,
+                        &w->shared_gate, &w->shared_up, &w->shared_down, &w->shared_router};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         sg_linear_fini(all[i]);
     fini_linears(w->k_b, h->nhead);
@@ -290,13 +297,16 @@ sg_status sg_model_reserve(sg_model *m, int nrow, int nout, sg_error *err)
 static sg_status check_batch(const sg_model *m, const sg_kv_pool *pool, const sg_batch *b, sg_error *err)
 {
     int npos = m->nposition ? m->nposition : INT32_MAX;
-    if (b->nrow < 1 || b->nseq < 1 || b->nseq > b->nrow || b->nout < 0 || b->nout > b->nrow || sg_kv_pool_nlayer(pool) != m->h.nlayer)
-        return sg_fail(err, SG_E_ARGUMENT, "a step of %d rows of %d sequences with %d results", b->nrow, b->nseq, b->nout);
+    if (b->nrow < 1 || b->nseq < 1 || b->nseq > b->nrow || b->nout < 0 || b->nout > b->nrow ||
+        sg_kv_pool_nlayer(pool) != m->h.nlayer)
+        return sg_fail(err, SG_E_ARGUMENT, "a step of %d rows of %d sequences with %d results", b->nrow, b->nseq,
+                       b->nout);
     for (int r = 0; r < b->nrow; r++) {
         if (b->id[r] < 0 || b->id[r] >= m->h.nvocab)
             return sg_fail(err, SG_E_ARGUMENT, "token %d is %d, must be from 0 to %d", r, b->id[r], m->h.nvocab - 1);
         if (b->seq[r] < 0 || b->seq[r] >= b->nseq || b->pos[r] < 0 || b->pos[r] >= b->seqs[b->seq[r]]->len)
-            return sg_fail(err, SG_E_ARGUMENT, "row %d: position %d of sequence %d does not exist", r, b->pos[r], b->seq[r]);
+            return sg_fail(err, SG_E_ARGUMENT, "row %d: position %d of sequence %d does not exist", r, b->pos[r],
+                           b->seq[r]);
         if (b->pos[r] >= npos)
             return sg_fail(err, SG_E_LIMIT, "position %d: the model has %d", b->pos[r], npos);
         if (b->type && (b->type[r] < 0 || b->type[r] >= most(m->h.ntype, 1)))
@@ -321,7 +331,8 @@ static void longrope_table(sg_model *m, sg_pass *p)
         sg_rope_table part = p->rope[0];
         part.cos += (size_t)r * half;
         part.sin += (size_t)r * half;
-        sg_op_rope_table(m->ops, &part, b->pos + r, end - r, extent > m->h.rope.original_ctx ? set->inv_freq_long : set->inv_freq, set->factor);
+        sg_op_rope_table(m->ops, &part, b->pos + r, end - r,
+                         extent > m->h.rope.original_ctx ? set->inv_freq_long : set->inv_freq, set->factor);
     }
 }
 
@@ -381,7 +392,8 @@ sg_status sg_model_step(sg_model *m, sg_kv_pool *pool, const sg_batch *b, sg_err
         p.seq_len[s] = b->seqs[s]->len;
         p.table[s] = b->seqs[s]->table;
     }
-    p.rows = (sg_rows){.nrow = b->nrow, .nseq = b->nseq, .seq = b->seq, .pos = b->pos, .table = p.table, .seq_len = p.seq_len};
+    p.rows = (sg_rows){
+        .nrow = b->nrow, .nseq = b->nseq, .seq = b->seq, .pos = b->pos, .table = p.table, .seq_len = p.seq_len};
     memset(p.zero, 0, (size_t)p.n * sizeof *p.zero);
     make_rope_tables(m, &p);
     m->family->forward(m, &p);

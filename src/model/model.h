@@ -26,7 +26,13 @@ typedef enum sg_model_kind {
 } sg_model_kind;
 
 /* GGUF's pooling_type. */
-typedef enum sg_pooling { SG_POOLING_NONE, SG_POOLING_MEAN, SG_POOLING_CLS, SG_POOLING_LAST, SG_POOLING_RANK } sg_pooling;
+typedef enum sg_pooling {
+    SG_POOLING_NONE,
+    SG_POOLING_MEAN,
+    SG_POOLING_CLS,
+    SG_POOLING_LAST,
+    SG_POOLING_RANK
+} sg_pooling;
 
 /* What users of a model need to know of it. */
 typedef struct sg_model_info {
@@ -35,23 +41,23 @@ typedef struct sg_model_info {
     int nvocab;               /* columns of the logits; ids are in [0, nvocab) */
     int dim;                  /* values of a hidden state */
     int nlayer;
-    int ctx;                  /* positions it was made for */
+    int ctx;                   /* positions it was made for */
     int nexpert, nexpert_used; /* 0 when dense */
-    sg_pooling pooling;       /* encoders: what the model's files say */
+    sg_pooling pooling;        /* encoders: what the model's files say */
     uint64_t parameters;
-    size_t packed_bytes;      /* weights in this process's own memory */
-    const sg_kv_spec *kv;     /* [nlayer] */
-    sg_dtype kv_type;         /* what a pool should store when the user names nothing: F16; F32 when exact and for encoders */
+    size_t packed_bytes;  /* weights in this process's own memory */
+    const sg_kv_spec *kv; /* [nlayer] */
+    sg_dtype kv_type; /* what a pool should store when the user names nothing: F16; F32 when exact and for encoders */
 } sg_model_info;
 
-/* Load for running with `ops` (whose arithmetic path decides how weights are kept).  `weights` and `ops` are borrowed and
- * outlive the model.  Errors name the key or tensor: SG_E_UNSUPPORTED for an architecture or feature that segue does
- * not have, SG_E_FORMAT for what is missing or of the wrong shape, SG_E_NOMEM. */
+/* Load for running with `ops` (whose arithmetic path decides how weights are kept).  `weights` and `ops` are borrowed
+ * and outlive the model.  Errors name the key or tensor: SG_E_UNSUPPORTED for an architecture or feature that segue
+ * does not have, SG_E_FORMAT for what is missing or of the wrong shape, SG_E_NOMEM. */
 sg_status sg_model_load(sg_model **model, const sg_weights *weights, sg_ops *ops, sg_error *err);
 void sg_model_free(sg_model *model);
 
-/* Everything that load would refuse, without loading: architecture, keys, ranges, tensors and their shapes.  *info (may be
- * NULL) gets what it says of itself; its pointers are NULL but for architecture, which is static. */
+/* Everything that load would refuse, without loading: architecture, keys, ranges, tensors and their shapes.  *info (may
+ * be NULL) gets what it says of itself; its pointers are NULL but for architecture, which is static. */
 sg_status sg_model_check(const sg_weights *weights, sg_model_info *info, sg_error *err);
 
 const sg_model_info *sg_model_info_of(const sg_model *model);
@@ -83,8 +89,8 @@ typedef struct sg_batch {
 } sg_batch;
 
 /* Run a step: writes keys and values of all rows into the pool and the results of the rows that want them.
- * SG_E_ARGUMENT when an id, position or row is out of range (nothing was written then); SG_E_NOMEM when the step is larger
- * than what was reserved and memory is short. */
+ * SG_E_ARGUMENT when an id, position or row is out of range (nothing was written then); SG_E_NOMEM when the step is
+ * larger than what was reserved and memory is short. */
 sg_status sg_model_step(sg_model *model, sg_kv_pool *pool, const sg_batch *batch, sg_error *err);
 
 #endif

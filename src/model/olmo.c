@@ -1,11 +1,11 @@
-/* model/olmo.c - OLMo 2, OLMo 3 and OLMoE (Groeneveld et al. 2024, arXiv:2402.00838; 2025, arXiv:2501.00656; Muennighoff et al.
- * 2024, arXiv:2409.02060).
+/* model/olmo.c - OLMo 2, OLMo 3 and OLMoE (Groeneveld et al. 2024, arXiv:2402.00838; 2025, arXiv:2501.00656;
+ * Muennighoff et al. 2024, arXiv:2409.02060).
  *
  *     OLMo 2, 3   x += norm(Attention(x));  x += norm(GLU(x))      norms after the blocks only
  *     OLMoE       llama's order, experts
  *
- * All have RMS norms of q and k over their full width, before the split in heads.  OLMo 3 (also "olmo2" in GGUF) has windows in three
- * of four layers, and these rotate without scaling.
+ * All have RMS norms of q and k over their full width, before the split in heads.  OLMo 3 (also "olmo2" in GGUF) has
+ * windows in three of four layers, and these rotate without scaling.
  */
 #include "model/families.h"
 
@@ -15,7 +15,8 @@ sg_status sg_olmo_params(sg_hparams *h, const sg_keys *k)
     SG_TRY(sg_hparams_decoder(h, k));
     SG_TRY(sg_keys_num(k, "attention.clamp_kqv", 0, 1e30, 0, &clamp));
     if (clamp > 0)
-        return sg_fail(k->err, SG_E_UNSUPPORTED, "%s.attention.clamp_kqv is %g: clamping q, k and v is not supported", k->arch, clamp);
+        return sg_fail(k->err, SG_E_UNSUPPORTED, "%s.attention.clamp_kqv is %g: clamping q, k and v is not supported",
+                       k->arch, clamp);
     if (h->window)
         h->rope_base_local = h->rope.base;
     return SG_OK;

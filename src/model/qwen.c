@@ -1,7 +1,8 @@
-/* model/qwen.c - Qwen 2, 2.5 and 3, dense and with experts (Yang et al. 2024, arXiv:2407.10671; 2025, arXiv:2505.09388).
+/* model/qwen.c - Qwen 2, 2.5 and 3, dense and with experts (Yang et al. 2024, arXiv:2407.10671; 2025,
+ * arXiv:2505.09388).
  *
- * Llama's pass with other tensors: biases on q, k, v (2), RMS norm of each head's q and k before rotation (3), a shared expert
- * with its own gate (2, experts).  Rotation is by halves.
+ * Llama's pass with other tensors: biases on q, k, v (2), RMS norm of each head's q and k before rotation (3), a shared
+ * expert with its own gate (2, experts).  Rotation is by halves.
  */
 #include "model/families.h"
 

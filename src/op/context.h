@@ -41,10 +41,14 @@ sg_status sg_ops_grow(sg_ops *ops, sg_scratch_slot slot, size_t bytes, sg_error 
 void *sg_ops_scratch(sg_ops *ops, sg_scratch_slot slot, size_t bytes);
 
 /* SG_WORKER_BYTES of the running worker. */
-static inline void *sg_ops_worker(const sg_ops *ops, int worker) { return ops->worker + (size_t)worker * SG_WORKER_BYTES; }
+static inline void *sg_ops_worker(const sg_ops *ops, int worker)
+{
+    return ops->worker + (size_t)worker * SG_WORKER_BYTES;
+}
 
 /* Tasks for a loop over nrow rows that cost about `work` units (a few per value) each: few rows stay on one worker,
- * because waking another costs about as much as 16k simple operations.  Rows of task t: [t*step, min(nrow, (t+1)*step)). */
+ * because waking another costs about as much as 16k simple operations.  Rows of task t: [t*step, min(nrow,
+ * (t+1)*step)). */
 int sg_ops_row_step(const sg_ops *ops, int nrow, int work);
 
 #endif

@@ -48,9 +48,19 @@ static void rms_norm_row(const rows_job *j, int r)
     }
 }
 
-void sg_op_rms_norm(sg_ops *ops, float *out, const float *x, size_t stride, int nrow, int group, int n, const float *w, float eps)
+void sg_op_rms_norm(sg_ops *ops, float *out, const float *x, size_t stride, int nrow, int group, int n, const float *w,
+                    float eps)
 {
-    rows_job j = {.row = rms_norm_row, .nrow = nrow, .n = n, .group = group, .out = out, .out_stride = stride, .x = x, .x_stride = stride, .w = w, .a = eps};
+    rows_job j = {.row = rms_norm_row,
+                  .nrow = nrow,
+                  .n = n,
+                  .group = group,
+                  .out = out,
+                  .out_stride = stride,
+                  .x = x,
+                  .x_stride = stride,
+                  .w = w,
+                  .a = eps};
     run_rows(ops, &j, 2 * n * group);
 }
 
@@ -59,9 +69,19 @@ static void layer_norm_row(const rows_job *j, int r)
     j->kernel->layer_norm(j->out + (size_t)r * j->out_stride, j->x + (size_t)r * j->x_stride, j->w, j->b, j->n, j->a);
 }
 
-void sg_op_layer_norm(sg_ops *ops, float *out, const float *x, size_t stride, int nrow, int n, const float *w, const float *b, float eps)
+void sg_op_layer_norm(sg_ops *ops, float *out, const float *x, size_t stride, int nrow, int n, const float *w,
+                      const float *b, float eps)
 {
-    rows_job j = {.row = layer_norm_row, .nrow = nrow, .n = n, .out = out, .out_stride = stride, .x = x, .x_stride = stride, .w = w, .b = b, .a = eps};
+    rows_job j = {.row = layer_norm_row,
+                  .nrow = nrow,
+                  .n = n,
+                  .out = out,
+                  .out_stride = stride,
+                  .x = x,
+                  .x_stride = stride,
+                  .w = w,
+                  .b = b,
+                  .a = eps};
     run_rows(ops, &j, 3 * n);
 }
 
@@ -79,17 +99,29 @@ static void glu_row(const rows_job *j, int r)
         j->kernel->glu(out, g, u, j->n, curves[j->kind]);
 }
 
-void sg_op_glu(sg_ops *ops, float *out, size_t out_stride, const float *gate, size_t gate_stride, const float *up, size_t up_stride, int nrow, int n, sg_glu kind)
+void sg_op_glu(sg_ops *ops, float *out, size_t out_stride, const float *gate, size_t gate_stride, const float *up,
+               size_t up_stride, int nrow, int n, sg_glu kind)
 {
-    rows_job j = {.row = glu_row, .nrow = nrow, .n = n, .kind = (int)kind, .out = out, .out_stride = out_stride, .x = gate, .x_stride = gate_stride, .y = up, .y_stride = up_stride};
+    rows_job j = {.row = glu_row,
+                  .nrow = nrow,
+                  .n = n,
+                  .kind = (int)kind,
+                  .out = out,
+                  .out_stride = out_stride,
+                  .x = gate,
+                  .x_stride = gate_stride,
+                  .y = up,
+                  .y_stride = up_stride};
     run_rows(ops, &j, 8 * n);
 }
 
 static void unary_row(const rows_job *j, int r)
 {
-    static const sg_curve curves[] = {
-        [SG_UNARY_GELU] = SG_CURVE_GELU, [SG_UNARY_GELU_TANH] = SG_CURVE_GELU_TANH, [SG_UNARY_SILU] = SG_CURVE_SILU,
-        [SG_UNARY_TANH] = SG_CURVE_TANH, [SG_UNARY_RELU] = SG_CURVE_RELU};
+    static const sg_curve curves[] = {[SG_UNARY_GELU] = SG_CURVE_GELU,
+                                      [SG_UNARY_GELU_TANH] = SG_CURVE_GELU_TANH,
+                                      [SG_UNARY_SILU] = SG_CURVE_SILU,
+                                      [SG_UNARY_TANH] = SG_CURVE_TANH,
+                                      [SG_UNARY_RELU] = SG_CURVE_RELU};
     j->kernel->curve(j->out + (size_t)r * j->out_stride, j->n, curves[j->kind]);
 }
 
@@ -108,14 +140,18 @@ static void add_row(const rows_job *j, int r)
 
 void sg_op_add(sg_ops *ops, float *y, const float *x, int nrow, int n, float scale)
 {
-    rows_job j = {.row = add_row, .nrow = nrow, .n = n, .out = y, .out_stride = (size_t)n, .x = x, .x_stride = (size_t)n, .a = scale};
+    rows_job j = {.row = add_row,
+                  .nrow = nrow,
+                  .n = n,
+                  .out = y,
+                  .out_stride = (size_t)n,
+                  .x = x,
+                  .x_stride = (size_t)n,
+                  .a = scale};
     run_rows(ops, &j, n);
 }
 
-static void scale_row(const rows_job *j, int r)
-{
-    j->kernel->scale(j->out + (size_t)r * j->out_stride, j->n, j->a);
-}
+static void scale_row(const rows_job *j, int r) { j->kernel->scale(j->out + (size_t)r * j->out_stride, j->n, j->a); }
 
 void sg_op_scale(sg_ops *ops, float *x, int nrow, int n, float scale)
 {

@@ -23,7 +23,8 @@ static bool make_layout(layout *l, int nrow, int k, int dim, int nff, int nexper
     size_t slots;
     if (__builtin_mul_overflow((size_t)nrow, (size_t)k, &slots) || slots > (size_t)1 << 40)
         return false;
-    size_t d = slots * (size_t)dim * sizeof(float), f = slots * (size_t)nff * sizeof(float), i = (slots + (size_t)nexpert + 2) * sizeof(int32_t);
+    size_t d = slots * (size_t)dim * sizeof(float), f = slots * (size_t)nff * sizeof(float),
+           i = (slots + (size_t)nexpert + 2) * sizeof(int32_t);
     l->x = 0;
     l->down = l->x; /* the results take the place of the inputs, which gate and up have used */
     l->gate = d;
@@ -73,7 +74,8 @@ static void gather_task(void *arg, int task, int worker)
     (void)worker;
     int end = (task + 1) * j->step < j->n ? (task + 1) * j->step : j->n;
     for (int i = task * j->step; i < end; i++)
-        memcpy(j->out + (size_t)i * (size_t)j->dim, j->in + (size_t)(j->order[i] / j->k) * (size_t)j->dim, (size_t)j->dim * sizeof(float));
+        memcpy(j->out + (size_t)i * (size_t)j->dim, j->in + (size_t)(j->order[i] / j->k) * (size_t)j->dim,
+               (size_t)j->dim * sizeof(float));
 }
 
 static void sum_task(void *arg, int task, int worker)
@@ -111,7 +113,8 @@ static void run_expert(sg_ops *ops, const sg_experts *e, int which, float *x, fl
     sg_op_linear(ops, gate, ff, n, &out, 1);
 }
 
-void sg_op_experts(sg_ops *ops, float *out, const float *x, int nrow, const sg_experts *e, const int32_t *id, const float *weight, int k, bool add)
+void sg_op_experts(sg_ops *ops, float *out, const float *x, int nrow, const sg_experts *e, const int32_t *id,
+                   const float *weight, int k, bool add)
 {
     if (nrow <= 0)
         return;
@@ -135,6 +138,7 @@ void sg_op_experts(sg_ops *ops, float *out, const float *x, int nrow, const sg_e
     int32_t *where = (int32_t *)gate;
     for (int i = 0; i < nslot; i++)
         where[order[i]] = i;
-    move_job sum = {.out = out, .in = rows, .where = where, .weight = weight, .n = nrow, .dim = e->dim, .k = k, .add = add};
+    move_job sum = {
+        .out = out, .in = rows, .where = where, .weight = weight, .n = nrow, .dim = e->dim, .k = k, .add = add};
     run_moves(ops, sum_task, &sum);
 }

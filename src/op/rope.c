@@ -64,10 +64,19 @@ static void rope_task(void *arg, int task, int worker)
     }
 }
 
-void sg_op_rope(sg_ops *ops, float *x, size_t stride, int nrow, int nhead, int head_dim, int offset, const sg_rope_table *t)
+void sg_op_rope(sg_ops *ops, float *x, size_t stride, int nrow, int nhead, int head_dim, int offset,
+                const sg_rope_table *t)
 {
     if (nrow <= 0)
         return;
-    rope_job j = {sg_row_kernel_find(ops->isa), x, stride, nrow, nhead, head_dim, offset, sg_ops_row_step(ops, nrow, 3 * nhead * t->rot), t};
+    rope_job j = {sg_row_kernel_find(ops->isa),
+                  x,
+                  stride,
+                  nrow,
+                  nhead,
+                  head_dim,
+                  offset,
+                  sg_ops_row_step(ops, nrow, 3 * nhead * t->rot),
+                  t};
     sg_pool_run(ops->pool, rope_task, &j, (nrow + j.step - 1) / j.step);
 }
