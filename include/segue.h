@@ -174,12 +174,12 @@ sg_status sg_eval_tokens(sg_eval *eval, const int32_t *ids, int n, double *logpr
 
 /* Text to ids in fresh memory (sg_eval_free_ids), with what the model's tokenizer puts around a text; `pair` (may be NULL) is
  * the second text of a pair and *types its token types (0 and 1).  types may be NULL. */
-sg_status sg_eval_tokenize(const sg_eval *eval, const char *text, size_t n, const char *pair, size_t npair, int32_t **ids, int32_t **types,
+sg_status sg_eval_tokenize(sg_eval *eval, const char *text, size_t n, const char *pair, size_t npair, int32_t **ids, int32_t **types,
                            int *nid, sg_error *err);
 void sg_eval_free_ids(int32_t *ids);
 
 /* The token that the tokenizer puts before a text, or -1. */
-int32_t sg_eval_begin_token(const sg_eval *eval);
+int32_t sg_eval_begin_token(sg_eval *eval);
 
 typedef enum sg_pool_kind { SG_POOL_MODEL = -1, SG_POOL_NONE, SG_POOL_MEAN, SG_POOL_CLS, SG_POOL_LAST } sg_pool_kind;
 

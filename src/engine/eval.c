@@ -5,6 +5,7 @@
  * longest sequence seen so far.
  */
 #include "base/heap.h"
+#include "engine/tokenizer_open.h"
 #include "model/model.h"
 
 #include <math.h>
@@ -17,6 +18,8 @@ struct sg_eval {
     sg_ops *ops;
     sg_model *model;
     const sg_model_info *info;
+    sg_tokenizer *tokens; /* opened when text first comes */
+    char *tokenizer;      /* path of its file, or NULL */
     sg_kv_pool *pool;
     sg_dtype kv_type;
     int ctx, chunk;
@@ -53,6 +56,8 @@ static sg_status open_all(sg_eval *e, const sg_eval_options *o, sg_error *err)
     if (o->memory_bytes)
         sg_heap_cap(o->memory_bytes);
     SG_TRY(sg_isa_choose(&ops.isa, err));
+    if (o->tokenizer && !(e->tokenizer = sg_strdup(o->tokenizer)))
+        return sg_fail_nomem(err, "a path");
     SG_TRY(sg_weights_open(&e->weights, o->model, err));
     SG_TRY(sg_ops_open(&e->ops, &ops, err));
     SG_TRY(sg_model_load(&e->model, e->weights, e->ops, err));
@@ -84,6 +89,8 @@ void sg_eval_close(sg_eval *e)
     sg_model_free(e->model);
     sg_ops_close(e->ops);
     sg_weights_close(e->weights);
+    sg_tokenizer_free(e->tokens);
+    sg_free(e->tokenizer);
     sg_free(e->logits);
     sg_free(e->rows);
     sg_free(e);
@@ -313,15 +320,59 @@ sg_status sg_eval_rank(sg_eval *e, const int32_t *ids, const int32_t *types, int
 
 void sg_eval_free_ids(int32_t *ids) { sg_free(ids); }
 
-sg_status sg_eval_tokenize(const sg_eval *e, const char *text, size_t n, const char *pair, size_t npair, int32_t **ids,
-                           int32_t **types, int *nid, sg_error *err)
+/* ---- text -------------------------------------------------------------------------------------- */
+
+static sg_status need_tokenizer(sg_eval *e, sg_error *err)
 {
-    (void)e, (void)text, (void)n, (void)pair, (void)npair, (void)ids, (void)types, (void)nid;
-    return sg_fail(err, SG_E_UNSUPPORTED, "text needs a tokenizer, which is not built in yet");
+    return e->tokens ? SG_OK : sg_tokenizer_of_weights(&e->tokens, e->weights, e->tokenizer, err);
 }
 
-int32_t sg_eval_begin_token(const sg_eval *e)
+/* [CLS] a [SEP] b [SEP]; models of the RoBERTa kind put two marks between the texts. */
+static sg_status encode_pair(sg_eval *e, const char *text, size_t n, const char *pair, size_t npair, sg_tokens *ids,
+                             size_t *first, sg_error *err)
 {
-    (void)e;
-    return -1;
+    SG_TRY(sg_tokenizer_encode(e->tokens, text, n, SG_ENCODE_AROUND, ids, err));
+    *first = ids->n;
+    if (!pair)
+        return SG_OK;
+    sg_token sep = sg_tokenizer_sep(e->tokens);
+    sep = sep == SG_TOKEN_NONE ? sg_tokenizer_eos(e->tokens) : sep;
+    if (sep == SG_TOKEN_NONE)
+        return sg_fail(err, SG_E_UNSUPPORTED, "the tokenizer has no separator for pairs of texts");
+    if (strcmp(sg_tokenizer_kind(e->tokens), "unigram") == 0)
+        SG_TRY(sg_tokens_add(ids, sep, err));
+    SG_TRY(sg_tokenizer_encode(e->tokens, pair, npair, 0, ids, err));
+    return sg_tokens_add(ids, sep, err);
+}
+
+sg_status sg_eval_tokenize(sg_eval *e, const char *text, size_t n, const char *pair, size_t npair, int32_t **ids,
+                           int32_t **types, int *nid, sg_error *err)
+{
+    sg_tokens list = {0};
+    size_t first = 0;
+    int32_t *kinds = NULL;
+    SG_TRY(need_tokenizer(e, err));
+    sg_status st = encode_pair(e, text, n, pair, npair, &list, &first, err);
+    if (st == SG_OK && (list.n == 0 || list.n > INT32_MAX / 2))
+        st = sg_fail(err, SG_E_ARGUMENT, "the text has %zu tokens", list.n);
+    if (st == SG_OK && types && !(kinds = sg_calloc(list.n, sizeof *kinds)))
+        st = sg_fail_nomem(err, "token types");
+    if (st != SG_OK) {
+        sg_tokens_fini(&list);
+        return st;
+    }
+    for (size_t i = first; kinds && i < list.n; i++)
+        kinds[i] = e->info->ntype > 1;
+    if (types)
+        *types = kinds;
+    *ids = list.data;
+    *nid = (int)list.n;
+    return SG_OK;
+}
+
+int32_t sg_eval_begin_token(sg_eval *e)
+{
+    if (need_tokenizer(e, NULL) != SG_OK || !sg_tokenizer_adds_bos(e->tokens))
+        return -1;
+    return sg_tokenizer_bos(e->tokens);
 }

@@ -73,6 +73,7 @@ static void fill_info(sg_model *m)
     i->ctx = m->nposition && m->nposition < h->ctx ? m->nposition : h->ctx;
     i->nexpert = h->nexpert;
     i->nexpert_used = h->nexpert_used;
+    i->ntype = h->ntype;
     i->pooling = h->pooling;
     i->kv = m->kv;
     i->kv_type = m->family->kind != SG_MODEL_DECODER || (m->ops && sg_ops_exact(m->ops)) ? SG_F32 : SG_F16;

@@ -43,6 +43,7 @@ typedef struct sg_model_info {
     int nlayer;
     int ctx;                   /* positions it was made for */
     int nexpert, nexpert_used; /* 0 when dense */
+    int ntype; /* encoders: token types that it knows */
     sg_pooling pooling;        /* encoders: what the model's files say */
     uint64_t parameters;
     size_t packed_bytes;  /* weights in this process's own memory */
