@@ -276,6 +276,55 @@ TEST(values_that_are_not_finite_stay_visible)
     }
 }
 
+/* Every table quantises activations to the bytes of the plain C one: ends of rows, ties, and what is not finite. */
+TEST(activations_are_quantised_alike_by_every_table)
+{
+    static float x[200];
+    for (int rep = 0; rep < 400; rep++) {
+        int k = 1 + (int)sg_rng_below(tap_rng(), 200);
+        size_t bytes = sg_act_row_bytes(SG_ACT_Q8, k);
+        for (int i = 0; i < k; i++)
+            x[i] = rep % 3 == 0 ? (float)((int)sg_rng_below(tap_rng(), 509) - 254) / 2 : normal() * (rep % 3 == 1 ? 1e-20f : 1e5f);
+        if (rep % 5 == 0)
+            x[sg_rng_below(tap_rng(), (uint64_t)k)] = rep % 2 ? NAN : -INFINITY;
+        unsigned char *want = sg_alloc_aligned(64, bytes), *have = sg_alloc_aligned(64, bytes);
+        sg_act_quantize(SG_ISA_C, SG_ACT_Q8, want, x, k);
+        for (int isa = SG_ISA_AVX2; isa < SG_ISA_END; isa++) {
+            memset(have, 0, bytes);
+            if (sg_isa_available((sg_isa)isa))
+                sg_act_quantize((sg_isa)isa, SG_ACT_Q8, have, x, k);
+            if (sg_isa_available((sg_isa)isa) && memcmp(have, want, bytes) != 0)
+                tap_fail(__FILE__, __LINE__, "%s: repetition %d, k %d: other bytes", sg_isa_name((sg_isa)isa), rep, k);
+        }
+        sg_free_aligned(want, bytes);
+        sg_free_aligned(have, bytes);
+    }
+}
+
+/* Block types: sums inside a block are exact and the order after them is fixed, so the vector tables agree. */
+TEST(vector_tables_give_the_same_bits_for_block_types)
+{
+    enum { N = 40, K = 512, M = 13 };
+    static float first[N * M], out[N * M];
+    for (int t = 0; t < NTYPE; t++) {
+        if (sg_dtype_of(types[t])->block == 1)
+            continue;
+        uint64_t state = tap_rng()->state;
+        for (int isa = SG_ISA_AVX2; isa < SG_ISA_END && sg_isa_available((sg_isa)isa); isa++) {
+            tap_rng()->state = state;
+            weights w = make_weights((sg_isa)isa, types[t], N, K);
+            rows r = make_rows((sg_isa)isa, w.kernel->act, M, K);
+            multiply(&w, &r, out, N, 0, M, 0, (N + SG_TILE - 1) / SG_TILE);
+            if (isa == SG_ISA_AVX2)
+                memcpy(first, out, sizeof first);
+            if (memcmp(first, out, sizeof first) != 0)
+                tap_fail(__FILE__, __LINE__, "%s %s: not the bits of the avx2 table", sg_isa_name((sg_isa)isa), sg_dtype_name(types[t]));
+            free_rows(&r);
+            free_weights(&w);
+        }
+    }
+}
+
 /* ---- timing --------------------------------------------------------------------- */
 
 static void bench_type(sg_isa isa, sg_dtype type)

@@ -34,6 +34,8 @@ size_t sg_act_row_bytes(sg_act act, int k)
 
 void sg_act_quantize(sg_isa isa, sg_act act, void *dst, const float *x, int k)
 {
-    (void)isa;
-    sg_linear_c_quantize(act, dst, x, k);
+    if (isa >= SG_ISA_AVX2 && act == SG_ACT_Q8)
+        sg_linear_avx2_quantize(dst, x, k);
+    else
+        sg_linear_c_quantize(act, dst, x, k);
 }

@@ -52,6 +52,8 @@ const sg_linear_kernel *sg_linear_c_find(sg_dtype type, int k);
 void sg_linear_c_quantize(sg_act act, void *dst, const float *x, int k);
 
 const sg_linear_kernel *sg_linear_avx2_find(sg_dtype type, int k);
+const sg_linear_kernel *sg_linear_avx2_float_find(sg_dtype type); /* a part of the above */
+void sg_linear_avx2_quantize(void *dst, const float *x, int k);   /* form SG_ACT_Q8 */
 const sg_linear_kernel *sg_linear_avx512_find(sg_dtype type, int k);
 const sg_linear_kernel *sg_linear_amx_find(sg_dtype type, int k);
 

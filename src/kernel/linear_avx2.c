@@ -434,5 +434,5 @@ const sg_linear_kernel *sg_linear_avx2_find(sg_dtype type, int k)
         TYPES(ENTRY)
     };
     (void)k;
-    return table[type];
+    return table[type] ? table[type] : sg_linear_avx2_float_find(type);
 }
