@@ -7,6 +7,7 @@
 
 extern const command cmd_convert, cmd_info;
 extern const command cmd_quantize;
+extern const command cmd_run, cmd_chat, cmd_serve;
 
 /* Print "segue: COMMAND: TEXT" as one line on standard error; returns the exit status 1 (130 when cancelled). */
 int command_failed(const command *c, const sg_error *err);

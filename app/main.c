@@ -7,14 +7,17 @@
 #include <unistd.h>
 
 static const command *const commands[] = {
-    &cmd_embed,
+    &cmd_run,
+    &cmd_chat,
+    &cmd_serve,
     &cmd_eval,
-    &cmd_info,
-    &cmd_convert,
-    &cmd_quantize,
+    &cmd_embed,
     &cmd_rank,
     &cmd_tokenize,
     &cmd_template,
+    &cmd_info,
+    &cmd_convert,
+    &cmd_quantize,
     NULL,
 };
 

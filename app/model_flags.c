@@ -1,9 +1,12 @@
 /* app/model_flags.c - engine flags: one table for all commands.  A flag wins over the environment. */
 #include "model_flags.h"
 
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 
-model_flags model_flag;
+model_flags model_flag = {.seed = SEED_NONE};
 
 const option model_flag_options[] = {
     {NULL, "--threads", OPT_INT, &model_flag.threads, "N",
@@ -43,4 +46,34 @@ sg_eval_options model_flags_eval(const command *c, const char *model)
                              .ctx = (int)model_flag.ctx,
                              .memory_bytes = model_flag.memory,
                              .exact = model_flag.exact};
+}
+
+/* MODEL as a path: as it stands when there is such a file, else NAME or NAME.gguf under the models folder. */
+static const char *model_path(const char *model)
+{
+    static char path[4096];
+    const char *folder = getenv("SEGUE_MODELS");
+    if (!model || access(model, F_OK) == 0 || !folder || strchr(model, '/'))
+        return model;
+    static const char *const endings[] = {"", ".gguf"};
+    for (size_t i = 0; i < 2; i++) {
+        int n = snprintf(path, sizeof path, "%s/%s%s", folder, model, endings[i]);
+        if (n > 0 && (size_t)n < sizeof path && access(path, F_OK) == 0)
+            return strdup(path); /* a few, as long as the program */
+    }
+    return model;
+}
+
+sg_engine_options model_flags_engine(const command *c, const char *model)
+{
+    sg_eval_options e = model_flags_eval(c, model);
+    if (model && strcmp(model, "-") == 0)
+        options_usage(c, "'-' is no model");
+    return (sg_engine_options){.model = model_path(model),
+                               .tokenizer = e.tokenizer,
+                               .kv_type = e.kv_type,
+                               .memory_bytes = e.memory_bytes,
+                               .threads = e.threads,
+                               .ctx = e.ctx,
+                               .exact = e.exact};
 }

@@ -4,9 +4,11 @@
 
 #include "commands.h"
 
+#define SEED_NONE UINT64_MAX
+
 typedef struct model_flags {
     int64_t threads, ctx;
-    uint64_t memory, seed;
+    uint64_t memory, seed; /* seed: SEED_NONE when not given */
     const char *kv_type, *tokenizer;
     bool exact, quiet;
 } model_flags;
@@ -16,5 +18,8 @@ extern const option model_flag_options[]; /* the table to list in a command */
 
 /* The options of an evaluation.  `model` as given on the command line. */
 sg_eval_options model_flags_eval(const command *c, const char *model);
+
+/* The same for an engine; NULL is the embedded default.  A name that is no path is looked for under SEGUE_MODELS. */
+sg_engine_options model_flags_engine(const command *c, const char *model);
 
 #endif

@@ -104,17 +104,20 @@ static inline size_t fake_token_bytes(void *self, int32_t id, char *out, size_t 
 }
 
 /* The decoder keeps the bytes of an unfinished character. */
-static inline void fake_decoder_init(void *self, void *decoder, const int32_t *prompt, size_t nprompt)
+static inline sg_status fake_decoder_new(void *self, void **decoder, const int32_t *prompt, size_t nprompt, sg_error *err)
 {
     (void)self;
     (void)prompt;
     (void)nprompt;
-    memset(decoder, 0, 8);
+    void *d = sg_calloc(1, 8);
+    if (!d)
+        return sg_fail_nomem(err, "a decoder");
+    *decoder = d;
+    return SG_OK;
 }
 
-static inline size_t fake_decode(void *self, void *decoder, int32_t id, char *out)
+static inline size_t fake_decode(void *decoder, int32_t id, char *out)
 {
-    (void)self;
     char *d = decoder; /* d[7]: bytes held */
     if (id > 255)
         return 0;
@@ -131,9 +134,8 @@ static inline size_t fake_decode(void *self, void *decoder, int32_t id, char *ou
     return 3;
 }
 
-static inline size_t fake_decode_end(void *self, void *decoder, char *out)
+static inline size_t fake_decode_end(void *decoder, char *out)
 {
-    (void)self;
     char *d = decoder;
     if (!d[7])
         return 0;
@@ -176,9 +178,9 @@ static inline sg_status fake_lm_open(sg_lm *lm, fake_lm **fake, int ctx, int nbl
         return st;
     }
     *lm = (sg_lm){.self = f, .architecture = "fake", .title = "fake", .nvocab = FAKE_VOCAB, .ctx = ctx, .ctx_trained = ctx,
-                  .pool = f->pool, .max_rows = 128, .max_logits = 32, .piece_bytes_max = 8, .decoder_bytes = 8,
+                  .pool = f->pool, .max_rows = 128, .max_logits = 32, .piece_bytes_max = 8,
                   .chat_template = true, .step = fake_step, .is_end = fake_is_end, .encode = fake_encode,
-                  .token_bytes = fake_token_bytes, .decoder_init = fake_decoder_init, .decode = fake_decode,
+                  .token_bytes = fake_token_bytes, .decoder_new = fake_decoder_new, .decoder_free = sg_free, .decode = fake_decode,
                   .decode_end = fake_decode_end, .render = fake_render, .close = fake_close};
     if (fake)
         *fake = f;

@@ -53,7 +53,7 @@ static bool site_open(site *s, sg_server_options *o, const sg_engine_options *en
         sg_engine_close(s->engine);
         return false;
     }
-    s->port = atoi(strrchr(sg_server_url(s->server), ':') + 1);
+    s->port = (int)strtol(strrchr(sg_server_url(s->server), ':') + 1, NULL, 10);
     pthread_create(&s->thread, NULL, run_server, s);
     return true;
 }
@@ -114,7 +114,7 @@ static int raw(const site *s, const char *bytes, size_t n, bool *closed)
     say(fd, bytes, n);
     hear(fd, reply, sizeof reply, 3000, closed);
     close(fd);
-    return strncmp(reply, "HTTP/1.1 ", 9) == 0 ? atoi(reply + 9) : 0;
+    return strncmp(reply, "HTTP/1.1 ", 9) == 0 ? (int)strtol(reply + 9, NULL, 10) : 0;
 }
 
 static size_t request(char *out, size_t cap, const char *method, const char *path, const char *headers, const char *body)
@@ -236,7 +236,7 @@ static int sse(const char *field, char *text, size_t cap, bool *done)
                 return -1;
             json_t *c = json_array_get(json_object_get(v, "choices"), 0), *d = json_object_get(c, "delta");
             const char *t = json_string_value(json_object_get(d ? d : c, field));
-            strncat(text, t ? t : "", cap - strlen(text) - 1);
+            snprintf(text + strlen(text), cap - strlen(text), "%s", t ? t : "");
             json_decref(v);
             lines++;
         }
@@ -398,7 +398,7 @@ TEST(malformed_http_is_refused)
         say(fd, cases[i].bytes, strlen(cases[i].bytes));
         hear(fd, reply, sizeof reply, cases[i].closes ? 3000 : 100, &closed);
         close(fd);
-        int status = strncmp(reply, "HTTP/1.1 ", 9) == 0 ? atoi(reply + 9) : 0;
+        int status = strncmp(reply, "HTTP/1.1 ", 9) == 0 ? (int)strtol(reply + 9, NULL, 10) : 0;
         if (status != cases[i].status || (cases[i].closes && !closed))
             tap_fail(__FILE__, __LINE__, "case %zu: status %d, closed %d", i, status, closed);
     }
@@ -542,7 +542,7 @@ static int serve_forever(const char *port)
     sg_engine_options eo = {.name = "fake"};
     if (fake_lm_open(&lm, &s.fake, 2048, 4096, &err) != SG_OK || sg_engine_open_lm(&s.engine, &lm, &eo, &err) != SG_OK)
         return 1;
-    sg_server_options o = {.engines = &s.engine, .nengine = 1, .port = atoi(port), .signals = true, .api_key_file = getenv("KEYS")};
+    sg_server_options o = {.engines = &s.engine, .nengine = 1, .port = (int)strtol(port, NULL, 10), .signals = true, .api_key_file = getenv("KEYS")};
     if (sg_server_open(&s.server, &o, &err) != SG_OK)
         return 1;
     fprintf(stderr, "segue: listening on %s\n", sg_server_url(s.server));

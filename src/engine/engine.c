@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/heap.h"
+#include "base/json.h"
 
 #include <string.h>
 
@@ -147,6 +148,7 @@ sg_status sg_engine_open_lm(sg_engine **engine, sg_lm *lm, const sg_engine_optio
 sg_status sg_engine_open(sg_engine **engine, const sg_engine_options *o, sg_error *err)
 {
     int64_t begin = sg_clock_us();
+    sg_json_init(); /* programs that make JSON texts for sg_chat free them by sg_memory_free */
     if (o->memory_bytes)
         sg_heap_cap(o->memory_bytes);
     sg_lm lm;

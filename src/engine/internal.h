@@ -60,6 +60,7 @@ struct sg_request {
     sg_kv_seq *seq; /* its blocks are taken as it grows, out of the need_block that admission reserved */
     sg_stop stop;
     void *decoder;
+    void (*decoder_free)(void *decoder);
     uint64_t fed; /* bytes of text decoded */
     bool gone;    /* to be taken out of the running list */
     int64_t submit_us, admit_us, first_us, last_us;

@@ -22,7 +22,6 @@ typedef struct sg_lm {
     int max_rows;    /* largest nrow of a step */
     int max_logits;  /* largest nout of a step */
     size_t piece_bytes_max; /* longest text that one token can complete, without the NUL */
-    size_t decoder_bytes;   /* memory of one streaming decoder, 16-byte aligned */
     bool chat_template;
 
     /* Compute a step (model/model.h says what a table is).  Must not allocate.  A failure fails the requests of the
@@ -32,9 +31,12 @@ typedef struct sg_lm {
 
     sg_status (*encode)(void *self, const char *text, size_t n, bool special, bool begin, int32_t **ids, size_t *nid, sg_error *err);
     size_t (*token_bytes)(void *self, int32_t id, char *out, size_t cap);
-    void (*decoder_init)(void *self, void *decoder, const int32_t *prompt, size_t nprompt);
-    size_t (*decode)(void *self, void *decoder, int32_t id, char *out); /* room for piece_bytes_max; whole characters */
-    size_t (*decode_end)(void *self, void *decoder, char *out);         /* what an unfinished character turns into */
+    /* A streaming decoder that goes on behind a prompt; made and freed by any thread, fed by the loop's.  It has all the
+     * memory that it will need. */
+    sg_status (*decoder_new)(void *self, void **decoder, const int32_t *prompt, size_t nprompt, sg_error *err);
+    void (*decoder_free)(void *decoder); /* NULL is fine; the model may be closed already */
+    size_t (*decode)(void *decoder, int32_t id, char *out); /* room for piece_bytes_max; whole characters */
+    size_t (*decode_end)(void *decoder, char *out);         /* what an unfinished character turns into; at most 15 bytes */
     sg_status (*render)(void *self, const sg_chat *chat, char **text, size_t *n, sg_error *err);
     void (*close)(void *self);
 } sg_lm;

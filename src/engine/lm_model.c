@@ -1,8 +1,277 @@
-/* engine/lm_model.c - a real model behind engine/lm.h: weights, operations, KV pool, tokenizer, template. */
+/* engine/lm_model.c - a real model behind engine/lm.h: weights, operations, KV pool, tokenizer, template.
+ *
+ * Opening decides how much memory there is for keys and values, once:
+ *
+ *     room     what --memory leaves, or half of what the machine has to give after the weights
+ *     wanted   the context times the requests that may run at once
+ *     blocks   the lesser of the two; a context that does not fit is an error when it was asked for, and is
+ *              made shorter (visible in the information) when it was the model's own
+ *
+ * The pool's memory is reserved at once and touched as it is used.
+ */
 #include "engine/internal.h"
+
+#include "base/heap.h"
+#include "format/embedded.h"
+#include "text/template.h"
+#include "text/tokenizer.h"
+
+#include <string.h>
+
+enum { BLOCK = 32, ROWS = 512, RUNNING = 32, CTX_MIN = 16 };
+
+typedef struct real_lm {
+    sg_weights *weights;
+    sg_ops *ops;
+    sg_model *model;
+    const sg_model_info *info;
+    sg_kv_pool *pool;
+    sg_tokenizer *tokenizer;
+    sg_template *template;
+    sg_token longest; /* the token with the most bytes */
+    int nvocab;
+} real_lm;
+
+static sg_status real_step(void *self, const sg_batch *batch, sg_error *err)
+{
+    real_lm *m = self;
+    return sg_model_step(m->model, m->pool, batch, err);
+}
+
+/* ---- text ---- */
+
+static bool real_is_end(void *self, int32_t id)
+{
+    const real_lm *m = self;
+    return (size_t)id < sg_tokenizer_size(m->tokenizer) && sg_tokenizer_is_end(m->tokenizer, id);
+}
+
+static sg_status real_encode(void *self, const char *text, size_t n, bool special, bool begin, int32_t **ids, size_t *nid, sg_error *err)
+{
+    const real_lm *m = self;
+    sg_tokens list = {0};
+    unsigned flags = (special ? SG_ENCODE_SPECIAL : 0) | (begin ? SG_ENCODE_AROUND : 0);
+    sg_status st = sg_tokenizer_encode(m->tokenizer, text, n, flags, &list, err);
+    if (st == SG_OK && begin && list.n > 1 && list.data[list.n - 1] == sg_tokenizer_eos(m->tokenizer))
+        list.n--; /* the text is to be continued, not ended */
+    for (size_t i = 0; st == SG_OK && i < list.n; i++)
+        if (list.data[i] < 0 || list.data[i] >= m->nvocab)
+            st = sg_fail(err, SG_E_FORMAT, "the tokenizer gives token %d, the model has %d", (int)list.data[i], m->nvocab);
+    if (st == SG_OK && !list.data && !(list.data = sg_calloc(1, sizeof *list.data)))
+        st = sg_fail_nomem(err, "token ids");
+    if (st != SG_OK) {
+        sg_tokens_fini(&list);
+        return st;
+    }
+    *ids = list.data;
+    *nid = list.n;
+    return SG_OK;
+}
+
+static size_t real_token_bytes(void *self, int32_t id, char *out, size_t cap)
+{
+    const real_lm *m = self;
+    size_t n = 0;
+    const char *s = sg_tokenizer_piece(m->tokenizer, id, &n);
+    if (!s)
+        return 0;
+    memcpy(out, s, n < cap ? n : cap);
+    return n;
+}
+
+static void real_decoder_free(void *decoder) { sg_detok_free(decoder); }
+
+/* The longest token passes through first, so that no later one makes the decoder grow; then the prompt's last token, so
+ * that the answer is decoded as what follows it. */
+static sg_status real_decoder_new(void *self, void **decoder, const int32_t *prompt, size_t nprompt, sg_error *err)
+{
+    const real_lm *m = self;
+    sg_detok *d;
+    const char *text;
+    size_t n;
+    SG_TRY(sg_detok_new(&d, m->tokenizer, true, err));
+    sg_status st = m->longest >= 0 ? sg_detok_add(d, m->longest, &text, &n, err) : SG_OK;
+    if (st == SG_OK)
+        st = sg_detok_end(d, &text, &n, err);
+    if (st == SG_OK && nprompt && (size_t)prompt[nprompt - 1] < sg_tokenizer_size(m->tokenizer))
+        st = sg_detok_add(d, prompt[nprompt - 1], &text, &n, err);
+    if (st != SG_OK) {
+        sg_detok_free(d);
+        return st;
+    }
+    *decoder = d;
+    return SG_OK;
+}
+
+static size_t real_decode(void *decoder, int32_t id, char *out)
+{
+    const char *text = "";
+    size_t n = 0;
+    if (sg_detok_add(decoder, id, &text, &n, NULL) != SG_OK)
+        return 0; /* an id of the model that the tokenizer does not have shows nothing */
+    memcpy(out, text, n);
+    return n;
+}
+
+static size_t real_decode_end(void *decoder, char *out)
+{
+    const char *text = "";
+    size_t n = 0;
+    if (sg_detok_end(decoder, &text, &n, NULL) != SG_OK || n > 15)
+        return 0;
+    memcpy(out, text, n);
+    return n;
+}
+
+static sg_status real_render(void *self, const sg_chat *chat, char **text, size_t *n, sg_error *err)
+{
+    const real_lm *m = self;
+    sg_template_input in = {.messages = chat->messages, .tools = chat->tools, .documents = chat->documents, .options = chat->variables,
+                            .add_generation_prompt = !chat->no_generation_prompt};
+    return sg_template_render(m->template, &in, text, n, NULL, err);
+}
+
+/* ---- opening ---- */
+
+static void real_close(void *self)
+{
+    real_lm *m = self;
+    sg_kv_pool_close(m->pool);
+    sg_model_free(m->model);
+    sg_ops_close(m->ops);
+    sg_template_free(m->template);
+    sg_tokenizer_free(m->tokenizer);
+    sg_weights_close(m->weights);
+    sg_free(m);
+}
+
+static sg_status open_weights(real_lm *m, const sg_engine_options *o, sg_error *err)
+{
+    if (o->model)
+        return sg_weights_open(&m->weights, o->model, err);
+    return sg_weights_open_memory(&m->weights, sg_default_model, sg_default_model_bytes(), "the embedded default", err);
+}
+
+static sg_status open_text(real_lm *m, sg_lm *lm, const sg_engine_options *o, sg_error *err)
+{
+    const sg_dict *meta = sg_weights_meta(m->weights);
+    if (o->tokenizer)
+        SG_TRY(sg_tokenizer_open(&m->tokenizer, o->tokenizer, err));
+    else if (sg_weights_source(m->weights) == SG_SOURCE_GGUF)
+        SG_TRY(sg_tokenizer_new_from_dict(&m->tokenizer, meta, err));
+    else if (sg_weights_source(m->weights) == SG_SOURCE_HF)
+        SG_TRY(sg_tokenizer_open(&m->tokenizer, o->model, err));
+    else
+        return sg_fail(err, SG_E_ARGUMENT, "%s: a llama2.c model needs --tokenizer FILE", o->model);
+    sg_status st = SG_E_NOT_FOUND;
+    if (sg_weights_source(m->weights) == SG_SOURCE_GGUF)
+        st = sg_template_in_dict(meta) ? sg_template_from_dict(&m->template, meta, NULL, err) : SG_E_NOT_FOUND;
+    else if (sg_weights_source(m->weights) == SG_SOURCE_HF)
+        st = sg_template_open(&m->template, o->model, NULL, err);
+    if (st != SG_OK && st != SG_E_NOT_FOUND)
+        return st;
+    lm->chat_template = st == SG_OK;
+    size_t most = 0;
+    m->longest = -1;
+    for (size_t i = 0; i < sg_tokenizer_size(m->tokenizer); i++) {
+        size_t n = 0;
+        if (sg_tokenizer_piece(m->tokenizer, (sg_token)i, &n) && n > most) {
+            most = n;
+            m->longest = (sg_token)i;
+        }
+    }
+    if (most > 4096)
+        return sg_fail(err, SG_E_LIMIT, "token %d has %zu bytes, at most 4096", (int)m->longest, most);
+    lm->piece_bytes_max = 3 * (most + 4) + 1; /* each byte may become U+FFFD */
+    return SG_OK;
+}
+
+static sg_status kv_type(const real_lm *m, const char *name, sg_dtype *type, sg_error *err)
+{
+    *type = m->info->kv_type;
+    if (name && (!sg_dtype_parse(name, type) || !sg_kv_block_bytes(m->info->kv, m->info->nlayer, *type, BLOCK)))
+        return sg_fail(err, SG_E_ARGUMENT, "KV type '%s': f32, f16, bf16 and q8_0 (head sizes that are multiples of 32) are possible", name);
+    return SG_OK;
+}
+
+/* Blocks that there is memory for. */
+static int64_t room_for(const sg_engine_options *o, size_t block_bytes)
+{
+    uint64_t room = sg_memory_available() / 2;
+    if (o->memory_bytes) {
+        uint64_t live = sg_heap_live(), left = o->memory_bytes > live ? o->memory_bytes - live : 0;
+        room = left - left / 8; /* the rest for requests and answers */
+    }
+    return (int64_t)(room / block_bytes);
+}
+
+static sg_status open_pool(real_lm *m, sg_lm *lm, const sg_engine_options *o, sg_error *err)
+{
+    sg_dtype type;
+    SG_TRY(kv_type(m, o->kv_type, &type, err));
+    size_t bytes = sg_kv_block_bytes(m->info->kv, m->info->nlayer, type, BLOCK);
+    if (!bytes)
+        return sg_fail(err, SG_E_UNSUPPORTED, "the model's keys and values do not fit a block");
+    int64_t room = room_for(o, bytes);
+    int ctx = o->ctx > 0 ? o->ctx : m->info->ctx;
+    if (room > SG_KV_BLOCKS_MAX)
+        room = SG_KV_BLOCKS_MAX;
+    if (sg_kv_blocks_for(ctx, BLOCK) > room) {
+        if (o->ctx > 0 || room * BLOCK < CTX_MIN)
+            return sg_fail(err, SG_E_NOMEM, "a context of %d tokens needs %.0f MiB of keys and values, there is memory for %lld tokens", ctx,
+                           (double)sg_kv_blocks_for(ctx, BLOCK) * (double)bytes / 0x1p20, (long long)room * BLOCK);
+        ctx = (int)room * BLOCK;
+    }
+    int64_t wanted = (int64_t)sg_kv_blocks_for(ctx, BLOCK) * lm->max_logits;
+    SG_TRY(sg_kv_pool_open(&m->pool, m->info->kv, m->info->nlayer, type, BLOCK, (int)(wanted < room ? wanted : room), err));
+    lm->ctx = ctx;
+    lm->kv_bytes = sg_kv_pool_bytes(m->pool);
+    return SG_OK;
+}
+
+static sg_status open_all(real_lm *m, sg_lm *lm, const sg_engine_options *o, sg_error *err)
+{
+    sg_ops_options ops = {.nthread = o->threads, .exact = o->exact};
+    sg_str title = {"", 0};
+    SG_TRY(sg_isa_choose(&ops.isa, err));
+    SG_TRY(open_weights(m, o, err));
+    SG_TRY(open_text(m, lm, o, err));
+    SG_TRY(sg_ops_open(&m->ops, &ops, err));
+    SG_TRY(sg_model_load(&m->model, m->weights, m->ops, err));
+    m->info = sg_model_info_of(m->model);
+    if (m->info->kind != SG_MODEL_DECODER)
+        return sg_fail(err, SG_E_UNSUPPORTED, "%s is an encoder: it writes no text; see segue embed and rank", m->info->architecture);
+    m->nvocab = m->info->nvocab;
+    lm->max_logits = o->max_running > 0 ? o->max_running : RUNNING;
+    lm->max_rows = ROWS > lm->max_logits ? ROWS : lm->max_logits;
+    SG_TRY(sg_model_reserve(m->model, lm->max_rows, lm->max_logits, err));
+    SG_TRY(open_pool(m, lm, o, err));
+    SG_TRY(sg_dict_str(sg_weights_meta(m->weights), "general.name", "", &title, err));
+    lm->title = title.data;
+    lm->architecture = m->info->architecture;
+    lm->parameters = m->info->parameters;
+    lm->file_bytes = sg_weights_file_bytes(m->weights);
+    lm->weight_bytes = m->info->packed_bytes ? m->info->packed_bytes : lm->file_bytes;
+    lm->scratch_bytes = sg_model_reserve_bytes(m->model, lm->max_rows, lm->max_logits);
+    lm->nvocab = m->nvocab;
+    lm->ctx_trained = m->info->ctx;
+    lm->pool = m->pool;
+    return SG_OK;
+}
 
 sg_status sg_lm_open(sg_lm *lm, const sg_engine_options *o, sg_error *err)
 {
-    (void)lm;
-    return sg_fail(err, SG_E_UNSUPPORTED, "%s: not yet", o->model ? o->model : "the embedded default");
+    real_lm *m = sg_calloc(1, sizeof *m);
+    if (!m)
+        return sg_fail_nomem(err, "a model");
+    sg_lm out = {.self = m, .step = real_step, .is_end = real_is_end, .encode = real_encode, .token_bytes = real_token_bytes,
+                 .decoder_new = real_decoder_new, .decoder_free = real_decoder_free, .decode = real_decode,
+                 .decode_end = real_decode_end, .render = real_render, .close = real_close};
+    sg_status st = open_all(m, &out, o, err);
+    if (st != SG_OK) {
+        real_close(m);
+        return st;
+    }
+    *lm = out;
+    return SG_OK;
 }

@@ -43,7 +43,8 @@ static void destroy(sg_request *r)
     sg_free(r->bias);
     sg_free(r->token);
     sg_kv_seq_free(r->seq);
-    sg_free(r->decoder);
+    if (r->decoder_free)
+        r->decoder_free(r->decoder);
     sg_free(r->entry);
     sg_free(r->text);
     sg_free(r->top);
@@ -91,19 +92,18 @@ static sg_status build(sg_request *r, const sg_engine *e, const sg_request_optio
     r->token = sg_calloc((size_t)r->limit, sizeof *r->token);
     r->entry = sg_calloc((size_t)r->nentry, sizeof *r->entry);
     r->text = sg_calloc((size_t)r->nentry, r->entry_bytes);
-    r->decoder = sg_calloc(1, e->lm.decoder_bytes + 1);
     if (r->ntop > 0)
         r->top = sg_calloc((size_t)r->nentry * (size_t)r->ntop, sizeof *r->top);
     if (o->sampling.nbias)
         r->bias = sg_calloc(o->sampling.nbias, sizeof *r->bias);
-    if (!r->token || !r->entry || !r->text || !r->decoder || (r->ntop > 0 && !r->top) || (o->sampling.nbias && !r->bias))
+    if (!r->token || !r->entry || !r->text || (r->ntop > 0 && !r->top) || (o->sampling.nbias && !r->bias))
         return sg_fail_nomem(err, "a request");
     memcpy(r->token, o->prompt, o->nprompt * sizeof *r->token);
     if (r->bias)
         memcpy(r->bias, o->sampling.bias, o->sampling.nbias * sizeof *r->bias);
     r->sampling.bias = r->bias;
-    e->lm.decoder_init(e->lm.self, r->decoder, r->token, o->nprompt);
-    return SG_OK;
+    r->decoder_free = e->lm.decoder_free;
+    return e->lm.decoder_new(e->lm.self, &r->decoder, r->token, o->nprompt, err);
 }
 
 static sg_status new_request(sg_request **out, sg_engine *e, const sg_request_options *o, sg_error *err)
@@ -222,7 +222,7 @@ static bool settle(sg_request *r, const char *piece, size_t n)
 bool sg_request_push(sg_request *r, const sg_choice *choice, char *piece)
 {
     const sg_lm *lm = &r->engine->lm;
-    size_t n = lm->decode(lm->self, r->decoder, choice->id, piece);
+    size_t n = lm->decode(r->decoder, choice->id, piece);
     SG_ASSERT(n < r->entry_bytes);
     pthread_mutex_lock(&r->lock);
     size_t slot = (size_t)(r->produced++ % (uint64_t)r->nentry);
@@ -257,7 +257,7 @@ void sg_request_end(sg_request *r, sg_finish finish, const sg_error *error)
         r->timings.decode_us = r->last_us - r->first_us;
     }
     if (finish == SG_FINISH_LENGTH || (finish == SG_FINISH_STOP && r->published == r->produced && !sg_stop_held(&r->stop)))
-        r->ntail = lm->decode_end(lm->self, r->decoder, r->tail);
+        r->ntail = lm->decode_end(r->decoder, r->tail);
     if (finish != SG_FINISH_ERROR)
         r->published = r->produced;
     r->ended = true;

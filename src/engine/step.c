@@ -96,8 +96,8 @@ static void sweep_running(sg_engine *e, bool all)
 
 static sg_gap gap_of(sg_request *r, bool paused)
 {
-    return (sg_gap){.known = r->known, .computed = r->computed, .need_block = r->state == SG_REQUEST_WAITING ? r->need_block : 0,
-                    .arrival_us = r->submit_us, .deadline_us = INT64_MAX, .tenant = r->tenant,
+    return (sg_gap){.known = r->known, .computed = r->computed,
+                    .need_block = r->state == SG_REQUEST_WAITING ? r->need_block : 0, .arrival_us = r->submit_us, .deadline_us = INT64_MAX, .tenant = r->tenant,
                     .priority = SG_PRIORITY_NORMAL, .paused = paused};
 }
 

@@ -1,3 +1,9 @@
+/* engine/stop.c - stop strings in a stream.
+ *
+ * One automaton a string: state[i] is how many bytes of string i the newest bytes match.  Since a state is the longest
+ * such match, the largest state is exactly what must be held back.  Rejected: one automaton for all strings (Aho and
+ * Corasick): there are at most a few short ones, and this is half the code.
+ */
 #include "engine/stop.h"
 
 #include "base/heap.h"

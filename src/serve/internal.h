@@ -39,16 +39,16 @@ typedef struct sg_exchange sg_exchange;
 
 /* ---- keys.c ---- */
 
-typedef struct sg_keys {
+typedef struct sg_api_keys {
     size_t n;
     char **key;
-} sg_keys;
+} sg_api_keys;
 
 /* SG_E_IO, SG_E_FORMAT (line number), SG_E_NOMEM.  *keys is replaced on success only. */
-sg_status sg_keys_read(sg_keys *keys, const char *path, sg_error *err);
-void sg_keys_fini(sg_keys *keys);
+sg_status sg_api_keys_read(sg_api_keys *keys, const char *path, sg_error *err);
+void sg_api_keys_fini(sg_api_keys *keys);
 /* Constant time in the candidate and in which key it is. */
-bool sg_keys_have(const sg_keys *keys, const char *candidate);
+bool sg_api_keys_have(const sg_api_keys *keys, const char *candidate);
 
 /* ---- models ---- */
 
@@ -164,7 +164,7 @@ struct sg_server {
     size_t norigin;
     sg_served *model;
     size_t nmodel;
-    sg_keys keys;
+    sg_api_keys keys;
     bool need_key;
     int access_log; /* file descriptor, or -1 */
 

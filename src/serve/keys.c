@@ -1,3 +1,8 @@
+/* serve/keys.c - API keys: a file of them, and whether a candidate is one.
+ *
+ * Keys are kept padded with zeros to one length, and a candidate is compared with every byte of every key, so that the time
+ * tells neither how much of a key was right nor which one.  A file that cannot be read leaves the old keys.
+ */
 #include "serve/internal.h"
 
 #include "base/file.h"
@@ -7,15 +12,15 @@
 
 enum { KEY_MAX = 512, KEYS_MAX = 100000 };
 
-void sg_keys_fini(sg_keys *k)
+void sg_api_keys_fini(sg_api_keys *k)
 {
     for (size_t i = 0; i < k->n; i++)
         sg_free(k->key[i]);
     sg_free(k->key);
-    *k = (sg_keys){0};
+    *k = (sg_api_keys){0};
 }
 
-static sg_status add(sg_keys *k, const char *line, size_t n, size_t number, const char *path, sg_error *err)
+static sg_status add(sg_api_keys *k, const char *line, size_t n, size_t number, const char *path, sg_error *err)
 {
     while (n && (line[n - 1] == '\r' || line[n - 1] == ' ' || line[n - 1] == '\t'))
         n--;
@@ -38,11 +43,11 @@ static sg_status add(sg_keys *k, const char *line, size_t n, size_t number, cons
     return SG_OK;
 }
 
-sg_status sg_keys_read(sg_keys *keys, const char *path, sg_error *err)
+sg_status sg_api_keys_read(sg_api_keys *keys, const char *path, sg_error *err)
 {
     char *text;
     size_t n, number = 1;
-    sg_keys k = {0};
+    sg_api_keys k = {0};
     SG_TRY(sg_file_read(path, 16 << 20, &text, &n, err));
     sg_status st = SG_OK;
     for (size_t i = 0; i < n && st == SG_OK; number++) {
@@ -55,15 +60,15 @@ sg_status sg_keys_read(sg_keys *keys, const char *path, sg_error *err)
         st = sg_fail(err, SG_E_FORMAT, "%s: there is no key in it", path);
     sg_free(text);
     if (st != SG_OK) {
-        sg_keys_fini(&k);
+        sg_api_keys_fini(&k);
         return st;
     }
-    sg_keys_fini(keys);
+    sg_api_keys_fini(keys);
     *keys = k;
     return SG_OK;
 }
 
-bool sg_keys_have(const sg_keys *keys, const char *candidate)
+bool sg_api_keys_have(const sg_api_keys *keys, const char *candidate)
 {
     char padded[KEY_MAX + 1] = {0};
     size_t n = strlen(candidate);

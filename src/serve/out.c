@@ -1,3 +1,8 @@
+/* serve/out.c - JSON text, written straight into a buffer.
+ *
+ * Answers are never built as trees: a token's chunk is a few hundred bytes that are mostly constant.  Text of a model
+ * is valid UTF-8 already; token bytes need not be, and what is not becomes U+FFFD here.
+ */
 #include "serve/out.h"
 
 #include "base/utf8.h"

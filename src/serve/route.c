@@ -210,10 +210,10 @@ static bool key_is_good(const sg_conn *c, bool *given)
     if (n + m != 1)
         return false;
     if (x)
-        return sg_keys_have(&c->server->keys, x);
+        return sg_api_keys_have(&c->server->keys, x);
     if (strncasecmp(v, "Bearer ", 7) != 0)
         return false;
-    return sg_keys_have(&c->server->keys, v + 7 + strspn(v + 7, " "));
+    return sg_api_keys_have(&c->server->keys, v + 7 + strspn(v + 7, " "));
 }
 
 static bool type_is_json(const sg_conn *c)

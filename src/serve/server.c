@@ -229,7 +229,7 @@ static void on_hup(evutil_socket_t fd, short what, void *arg)
     sg_server *s = arg;
     sg_error err;
     if (s->key_file)
-        sg_keys_read(&s->keys, s->key_file, &err); /* a bad file leaves the keys as they were */
+        sg_api_keys_read(&s->keys, s->key_file, &err); /* a bad file leaves the keys as they were */
 }
 
 /* ---- opening ---- */
@@ -317,7 +317,7 @@ static sg_status copy_options(sg_server *s, const sg_server_options *o, sg_error
         s->max_connections = files.rlim_cur > 128 ? (int)files.rlim_cur - 64 : 64;
     s->signals = o->signals;
     if (o->api_key_file) {
-        SG_TRY(sg_keys_read(&s->keys, o->api_key_file, err));
+        SG_TRY(sg_api_keys_read(&s->keys, o->api_key_file, err));
         s->need_key = true;
     }
     s->access_log = -1;
@@ -479,7 +479,7 @@ void sg_server_close(sg_server *s)
         sg_free(s->origin[i]);
     sg_free(s->model);
     sg_free(s->origin);
-    sg_keys_fini(&s->keys);
+    sg_api_keys_fini(&s->keys);
     sg_free(s->host);
     sg_free(s->url);
     sg_free(s->key_file);
