@@ -134,6 +134,9 @@ bool sg_load_have(const sg_loader *ld, int l, const char *name, const char *suff
  * `implied` where there is no such key. */
 sg_status sg_load_window(sg_loader *ld, sg_layer *w, int l, bool implied);
 
+/* Whether layer l rotates q and k (set 0) or not (-1): what the list "rope.layers" says, or `implied`. */
+sg_status sg_load_rotates(sg_loader *ld, sg_layer *w, int l, bool implied);
+
 /* Pieces that many families share. */
 sg_status sg_load_attention(sg_loader *ld, sg_layer *w, int l,
                             int need);                              /* q k v (or qkv) and output, with biases by need */

@@ -17,8 +17,7 @@
 sg_status sg_llama_params(sg_hparams *h, const sg_keys *k)
 {
     SG_TRY(sg_hparams_decoder(h, k));
-    h->gate_norm = true; /* mixtral: the chosen experts' weights sum to 1 */
-    return SG_OK;
+    return sg_keys_bool(k, "expert_weights_norm", true, &h->gate_norm); /* mixtral */
 }
 
 sg_status sg_granite_params(sg_hparams *h, const sg_keys *k)
@@ -40,22 +39,11 @@ sg_status sg_granite_params(sg_hparams *h, const sg_keys *k)
     return SG_OK;
 }
 
-/* Layer l is rotated unless the list "rope.layers" (Hugging Face) says no; where files have no list, every fourth is
- * not. */
-static sg_status smollm3_rope(sg_loader *ld, int l, int *set)
-{
-    const sg_array *a;
-    SG_TRY(sg_dict_array(sg_weights_meta(ld->w), "smollm3.rope.layers", SG_KIND_BOOL, &a, ld->err));
-    bool rotated = a && (size_t)l < a->n ? a->b[l] : l % 4 != 3;
-    *set = rotated ? 0 : -1;
-    return SG_OK;
-}
-
 sg_status sg_llama_layer(sg_loader *ld, sg_layer *w, int l)
 {
     const sg_hparams *h = &ld->m->h;
     if (strcmp(h->arch, "smollm3") == 0)
-        SG_TRY(smollm3_rope(ld, l, &w->rope));
+        SG_TRY(sg_load_rotates(ld, w, l, l % 4 != 3));
     SG_TRY(sg_load_vector(ld, &w->attn_norm, l, "attn_norm", "weight", h->dim, SG_NEED));
     SG_TRY(sg_load_attention(ld, w, l, SG_MAY_BIAS));
     SG_TRY(sg_load_vector(ld, &w->ffn_norm, l, "ffn_norm", "weight", h->dim, SG_NEED));

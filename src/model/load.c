@@ -325,6 +325,18 @@ sg_status sg_load_window(sg_loader *ld, sg_layer *w, int l, bool implied)
     return SG_OK;
 }
 
+sg_status sg_load_rotates(sg_loader *ld, sg_layer *w, int l, bool implied)
+{
+    char full[NAME_MAX_];
+    const sg_array *a;
+    snprintf(full, sizeof full, "%s.rope.layers", ld->m->h.arch);
+    SG_TRY(sg_dict_array(sg_weights_meta(ld->w), full, SG_KIND_BOOL, &a, ld->err));
+    if (a && a->n != (size_t)ld->m->h.nlayer)
+        return sg_fail(ld->err, SG_E_FORMAT, "%s has %zu values, the model %d layers", full, a->n, ld->m->h.nlayer);
+    w->rope = (a ? a->b[l] : implied) ? 0 : -1;
+    return SG_OK;
+}
+
 /* ---- pieces ------------------------------------------------------------------------------------------ */
 
 sg_status sg_load_attention(sg_loader *ld, sg_layer *w, int l, int need)

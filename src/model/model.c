@@ -55,6 +55,7 @@ static sg_status load_tensors(sg_loader *ld)
     m->kv = p;
     for (int l = 0; l < h->nlayer; l++) {
         SG_TRY(sg_load_window(ld, &m->layers[l], l, true));
+        SG_TRY(sg_load_rotates(ld, &m->layers[l], l, true));
         m->kv[l] = (sg_kv_spec){.nkv = h->nkv, .dk = h->dk, .dv = h->dv, .alias = h->kv_rank > 0};
         SG_TRY(m->family->layer(ld, &m->layers[l], l));
     }
