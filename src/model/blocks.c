@@ -177,14 +177,30 @@ static void choose(int32_t *id, int k, const float *choice, const bool *allowed,
     }
 }
 
-static void route_row(const sg_hparams *h, const sg_layer *w, float *score, int32_t *id, float *weight)
+/* What a row of a block of experts works on. */
+typedef struct route {
+    const sg_hparams *h;
+    const sg_layer *w;
+    float *score;   /* [n][E] */
+    int32_t *id;    /* [n][used] */
+    float *weight;  /* [n][used] */
+    float *out;     /* [n][D] */
+    const float *y; /* [n][D] the shared expert's result */
+} route;
+
+/* Row r's scores to the numbers and weights of its experts. */
+static void route_row(void *arg, int r)
 {
+    const route *a = arg;
+    const sg_hparams *h = a->h;
+    int n = h->nexpert, k = h->nexpert_used;
+    float *score = a->score + (size_t)r * (size_t)n, *weight = a->weight + (size_t)r * (size_t)k;
+    int32_t *id = a->id + (size_t)r * (size_t)k;
     float choice[SG_EXPERTS_MAX], sum = 0;
     bool allowed[SG_EXPERTS_MAX];
-    int n = h->nexpert, k = h->nexpert_used;
     score_row(score, n, h->gating);
     for (int i = 0; i < n; i++) {
-        choice[i] = score[i] + (w->router_choice_bias ? w->router_choice_bias[i] : 0);
+        choice[i] = score[i] + (a->w->router_choice_bias ? a->w->router_choice_bias[i] : 0);
         allowed[i] = true;
     }
     if (h->ngroup > 1)
@@ -200,32 +216,31 @@ static void route_row(const sg_hparams *h, const sg_layer *w, float *score, int3
         weight[j] = weight[j] / (h->gate_norm ? sum : 1.0f) * h->expert_scale;
 }
 
-/* out[r] (+)= y[r] * sigmoid(gate[r]): qwen2moe's shared expert. */
-static void add_gated(float *out, const float *y, const float *gate, int n, int dim)
+/* out[r] += y[r] * sigmoid(score[r]): qwen2moe's shared expert. */
+static void add_gated_row(void *arg, int r)
 {
-    for (int r = 0; r < n; r++) {
-        float g = 1.0f / (1.0f + expf(-gate[r]));
-        for (int d = 0; d < dim; d++)
-            out[(size_t)r * (size_t)dim + (size_t)d] += g * y[(size_t)r * (size_t)dim + (size_t)d];
-    }
+    const route *a = arg;
+    size_t dim = (size_t)a->h->dim, at = (size_t)r * dim;
+    float g = 1.0f / (1.0f + expf(-a->score[r]));
+    for (size_t d = 0; d < dim; d++)
+        a->out[at + d] += g * a->y[at + d];
 }
 
 void sg_block_experts(sg_model *m, sg_pass *p, int l, const float *in, float *out, bool add)
 {
     const sg_hparams *h = &m->h;
     const sg_layer *w = &m->layers[l];
-    size_t E = (size_t)h->nexpert, K = (size_t)h->nexpert_used;
+    route a = {h, w, p->score, p->expert_id, p->expert_weight, out, p->z};
 
-    sg_linear_job router = {&w->router, p->score, E, false};
+    sg_linear_job router = {&w->router, p->score, (size_t)h->nexpert, false};
     sg_op_linear(m->ops, in, (size_t)h->dim, p->n, &router, 1);
-    for (int r = 0; r < p->n; r++)
-        route_row(h, w, p->score + (size_t)r * E, p->expert_id + (size_t)r * K, p->expert_weight + (size_t)r * K);
+    sg_op_each_row(m->ops, p->n, h->nexpert * (16 + h->nexpert_used), route_row, &a);
     sg_op_experts(m->ops, out, in, p->n, &w->experts, p->expert_id, p->expert_weight, h->nexpert_used, add);
     if (w->shared_router.n) {
         sg_linear_job gate = {&w->shared_router, p->score, 1, false};
         sg_op_linear(m->ops, in, (size_t)h->dim, p->n, &gate, 1);
         glu_block(m, p, &w->shared_gate, &w->shared_up, &w->shared_down, in, p->z, w->experts.glu, false);
-        add_gated(out, p->z, p->score, p->n, h->dim);
+        sg_op_each_row(m->ops, p->n, h->dim, add_gated_row, &a);
     } else if (w->shared_up.n) {
         glu_block(m, p, &w->shared_gate, &w->shared_up, &w->shared_down, in, out, w->experts.glu, true);
     }

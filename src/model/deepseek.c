@@ -94,20 +94,33 @@ static void make_kv(sg_model *m, sg_pass *p, const sg_layer *w, const float *in,
     sg_op_rope(m->ops, kv, stride, p->n, 1, h->dk, h->kv_rank, &p->rope[0]);
 }
 
+typedef struct absorb {
+    const sg_hparams *h;
+    const float *q;
+    float *out;
+} absorb;
+
+/* The rotated part of each head of row r goes behind the absorbed one. */
+static void copy_rotated(void *arg, int r)
+{
+    const absorb *a = arg;
+    const sg_hparams *h = a->h;
+    size_t rot = (size_t)h->rope.rot, from = (size_t)h->nope + rot, to = (size_t)h->dk, H = (size_t)h->nhead;
+    for (size_t i = 0; i < H; i++)
+        memcpy(a->out + ((size_t)r * H + i) * to + h->kv_rank, a->q + ((size_t)r * H + i) * from + h->nope,
+               rot * sizeof(float));
+}
+
 /* q [n][H][N + P] -> [K_b^T q_nope | q_rope] [n][H][R + P] */
 static void absorb_q(sg_model *m, sg_pass *p, const sg_layer *w, const float *q, float *out)
 {
     const sg_hparams *h = &m->h;
-    size_t head = (size_t)(h->nope + h->rope.rot), nq = (size_t)h->nhead * head, dk = (size_t)h->dk,
-           nout = (size_t)h->nhead * dk;
-    for (int i = 0; i < h->nhead; i++) {
-        sg_linear_job job = {&w->k_b[i], out + (size_t)i * dk, nout, false};
-        sg_op_linear(m->ops, q + (size_t)i * head, nq, p->n, &job, 1);
+    size_t head = (size_t)(h->nope + h->rope.rot), dk = (size_t)h->dk, H = (size_t)h->nhead;
+    for (size_t i = 0; i < H; i++) {
+        sg_linear_job job = {&w->k_b[i], out + i * dk, H * dk, false};
+        sg_op_linear(m->ops, q + i * head, H * head, p->n, &job, 1);
     }
-    for (int r = 0; r < p->n; r++)
-        for (int i = 0; i < h->nhead; i++)
-            memcpy(out + (size_t)r * nout + (size_t)i * dk + h->kv_rank,
-                   q + (size_t)r * nq + (size_t)i * head + h->nope, (size_t)h->rope.rot * sizeof *q);
+    sg_op_each_row(m->ops, p->n, h->nhead * h->rope.rot, copy_rotated, &(absorb){h, q, out});
 }
 
 static void latent_attention(sg_model *m, sg_pass *p, int l, const float *in, float *out)

@@ -97,3 +97,26 @@ int sg_ops_row_step(const sg_ops *ops, int nrow, int work)
     ntask = ntask > nrow ? nrow : ntask;
     return ntask > 0 ? (int)((nrow + ntask - 1) / ntask) : 1;
 }
+
+typedef struct each_job {
+    void (*fn)(void *arg, int r);
+    void *arg;
+    int nrow, step;
+} each_job;
+
+static void each_task(void *arg, int task, int worker)
+{
+    const each_job *j = arg;
+    (void)worker;
+    int end = (task + 1) * j->step < j->nrow ? (task + 1) * j->step : j->nrow;
+    for (int r = task * j->step; r < end; r++)
+        j->fn(j->arg, r);
+}
+
+void sg_op_each_row(sg_ops *ops, int nrow, int work, void (*fn)(void *arg, int r), void *arg)
+{
+    if (nrow <= 0)
+        return;
+    each_job j = {fn, arg, nrow, sg_ops_row_step(ops, nrow, work)};
+    sg_pool_run(ops->pool, each_task, &j, (nrow + j.step - 1) / j.step);
+}

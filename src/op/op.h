@@ -110,6 +110,10 @@ void sg_op_add(sg_ops *ops, float *y, const float *x, int nrow, int n, float sca
 void sg_op_scale(sg_ops *ops, float *x, int nrow, int n, float scale);
 void sg_op_softcap(sg_ops *ops, float *x, int nrow, int n, float cap);
 
+/* fn(arg, r) for every row r in [0, nrow), about `work` simple operations each, over the workers: what a model does with
+ * single rows and has no op for (routing to experts). */
+void sg_op_each_row(sg_ops *ops, int nrow, int work, void (*fn)(void *arg, int r), void *arg);
+
 /* ---- rotary positions ------------------------------------------------------------- */
 
 /* cos and sin of one step: [nrow][rot/2] each, already times the attention factor. */
