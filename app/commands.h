@@ -15,6 +15,7 @@ int command_failed(const command *c, const sg_error *err);
 /* Progress and notices go here: standard error, only when it is a terminal and --quiet is not given. */
 bool command_quiet(bool quiet_flag);
 
+extern const command cmd_bench;
 extern const command cmd_embed;
 extern const command cmd_eval;
 extern const command cmd_rank;

@@ -10,6 +10,7 @@ static const command *const commands[] = {
     &cmd_run,
     &cmd_chat,
     &cmd_serve,
+    &cmd_bench,
     &cmd_eval,
     &cmd_embed,
     &cmd_rank,

@@ -191,6 +191,27 @@ sg_status sg_eval_embed(sg_eval *eval, const int32_t *ids, const int32_t *types,
 /* The score of a cross-encoder for a pair (raw, larger is better). */
 sg_status sg_eval_rank(sg_eval *eval, const int32_t *ids, const int32_t *types, int n, float *score, sg_error *err);
 
+/* ---- benchmarks ---------------------------------------------------------- */
+
+typedef struct sg_bench_options {
+    const char *model;     /* NULL: linear kernels instead of a model */
+    const char *kv_type;   /* as in sg_eval_options */
+    int threads;           /* 0: all CPUs that this process may use */
+    uint64_t memory_bytes; /* cap; 0: none */
+    bool exact;
+    int prompt, generate;  /* tokens; 0: leave that test out */
+    int depth;             /* tokens that a sequence holds before it is timed */
+    int reps;              /* timed runs, after one that does not count */
+    const int *batch;      /* [nbatch] sequences that decode together, 1 to 256 */
+    int nbatch;
+    const char *only;      /* kernels: a type, or NULL for all */
+    int m, n, k;           /* kernels: shape; 0: several m, n = k = 4096 */
+} sg_bench_options;
+
+/* Time a model or the kernels, and the machine's ceilings just before.  *json in fresh memory (sg_memory_free): an object with
+ * "machine", "model" and "results" as the command line documents them. */
+sg_status sg_bench_json(char **json, const sg_bench_options *options, sg_error *err);
+
 /* ---- quantising ---------------------------------------------------------- */
 
 /* What is being done; passed before a tensor begins and a few times on the way. */

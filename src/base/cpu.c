@@ -21,6 +21,7 @@ static const char *const isa_names[SG_ISA_END] = {"c", "avx2", "avx512", "amx"};
 const char *sg_isa_name(sg_isa isa) { return isa_names[isa]; }
 
 static bool available[SG_ISA_END];
+static bool has_bf16;
 static char name[64] = "unknown";
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
@@ -69,9 +70,16 @@ static void detect(void)
     bool avx512 = avx2 && (x & 0xe6) == 0xe6 && b7 & 1u << 16 && b7 & 1u << 17 && b7 & 1u << 30 && b7 & 1u << 31 && c7 & 1u << 11;
     bool bf16 = a71 & 1u << 5;
     bool tiles = (x & 0x60000) == 0x60000 && d7 & 1u << 24 && d7 & 1u << 25 && d7 & 1u << 22;
+    has_bf16 = avx512 && bf16;
     available[SG_ISA_AVX2] = avx2;
     available[SG_ISA_AVX512] = avx512;
     available[SG_ISA_AMX] = avx512 && bf16 && tiles && ask_for_tiles();
+}
+
+bool sg_cpu_has_bf16(void)
+{
+    pthread_once(&once, detect);
+    return has_bf16;
 }
 
 bool sg_isa_available(sg_isa isa)

@@ -19,6 +19,9 @@ const char *sg_isa_name(sg_isa isa); /* "c", "avx2", "avx512", "amx" */
  * once per process).  Any thread. */
 bool sg_isa_available(sg_isa isa);
 
+/* Whether the machine has AVX512_BF16 (always with SG_ISA_AMX). */
+bool sg_cpu_has_bf16(void);
+
 /* The table to use: what SEGUE_ISA names, or else the best available.  A name that is unknown or not
  * available here is SG_E_ARGUMENT. */
 sg_status sg_isa_choose(sg_isa *isa, sg_error *err);

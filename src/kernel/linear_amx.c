@@ -14,40 +14,24 @@
  *
  * Rows that are left over below 16 use tiles with fewer rows (the second set of the configuration).  The
  * tile state is released at the end of each call, so that a context switch does not have to save it.
- *
- * The tile instructions are written as asm statements with memory clobbers: some compilers let stores to the
- * configuration and to the operands move across their intrinsics.
  */
+#include "kernel/amx.h"
 #include "kernel/linear_wide.h"
 
 enum { AHEAD = 2, RING = 8 };
 
 /* tmm0 C, tmm1 A, tmm2 B for 16 rows; tmm3 C, tmm4 A for the rest. */
-#define TILE_LOAD(t, p, stride) __asm__ volatile("tileloadd (%0,%1,1), %%tmm" #t ::"r"(p), "r"((size_t)(stride)) : "memory")
-#define TILE_STORE(t, p, stride) __asm__ volatile("tilestored %%tmm" #t ", (%0,%1,1)" ::"r"(p), "r"((size_t)(stride)) : "memory")
-#define TILE_ZERO(t) __asm__ volatile("tilezero %%tmm" #t ::: "memory")
-#define TILE_DOT(c, a, b) __asm__ volatile("tdpbssd %%tmm" #b ", %%tmm" #a ", %%tmm" #c ::: "memory")
-
-typedef struct tile_config {
-    _Alignas(64) uint8_t palette;
-    uint8_t start, reserved[14];
-    uint16_t row_bytes[16];
-    uint8_t rows[16];
-} tile_config;
-
 /* Tiles for products of `depth` columns, with `rest` rows in the second set (0: none). */
 static void configure(int depth, int rest)
 {
-    tile_config c = {.palette = 1};
+    sg_amx_config c = {.palette = 1};
     for (int t = 0; t < 5; t++) {
         bool is_a = t == 1 || t == 4;
         c.row_bytes[t] = (uint16_t)(is_a ? depth : 64);
         c.rows[t] = (uint8_t)(t == 2 ? depth / 4 : t < 2 ? 16 : rest ? rest : 1);
     }
-    __asm__ volatile("ldtilecfg %0" ::"m"(c) : "memory");
+    SG_AMX_CONFIGURE(c);
 }
-
-static void release(void) { __asm__ volatile("tilerelease" ::: "memory"); }
 
 /* Rows of x for a block of up to 16: the first, and the distance to the next. */
 typedef struct row_block {
@@ -63,17 +47,17 @@ SG_INLINE void issue(bool full, int halves, int32_t (*c)[16][16], const row_bloc
         const uint8_t *a = r->x + (b0 + g) * 32 + h * 16;
         const uint8_t *code = w->code[g][4 * h];
         int32_t(*to)[16] = c[(g * halves + h) % RING];
-        TILE_LOAD(2, code, 64);
+        SG_AMX_LOAD(2, code, 64);
         if (full) {
-            TILE_LOAD(1, a, r->stride);
-            TILE_ZERO(0);
-            TILE_DOT(0, 1, 2);
-            TILE_STORE(0, to, 64);
+            SG_AMX_LOAD(1, a, r->stride);
+            SG_AMX_ZERO(0);
+            SG_AMX_DOT_INT8(0, 1, 2);
+            SG_AMX_STORE(0, to, 64);
         } else {
-            TILE_LOAD(4, a, r->stride);
-            TILE_ZERO(3);
-            TILE_DOT(3, 4, 2);
-            TILE_STORE(3, to, 64);
+            SG_AMX_LOAD(4, a, r->stride);
+            SG_AMX_ZERO(3);
+            SG_AMX_DOT_INT8(3, 4, 2);
+            SG_AMX_STORE(3, to, 64);
         }
     }
 }
@@ -199,7 +183,7 @@ SG_INLINE void amx_mul(sg_dtype type, float *const *out, const void *const *x, i
             for (int m = 0; m < s.nrow; m++)
                 sg_store_tile_row(out[m0 + m], _mm512_load_ps(sums[m]), tile, n);
         }
-    release();
+    SG_AMX_RELEASE();
 }
 
 enum { FEW_ROWS = 8 }; /* at most: the AVX-512 kernel is as fast (kcheck --bench, M = 8 and 16) */

@@ -1,0 +1,113 @@
+/* app/cmd_bench.c - `segue bench`: tokens a second of a model, or operations a second of the kernels.
+ *
+ * The library measures and gives one JSON object; this file reads the options and prints it, as it stands or
+ * as a table.
+ */
+#include "commands.h"
+#include "model_flags.h"
+
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int64_t pp = 512, tg = 128, depth, reps = 3;
+static const char *batch = "1,2,4,8", *only, *shape;
+static bool as_json;
+
+static const option options[] = {
+    {NULL, "--pp", OPT_INT, &pp, "N", "tokens of the prompt; 0 leaves the test out; default 512"},
+    {NULL, "--tg", OPT_INT, &tg, "N", "tokens to decode; 0 leaves the test out; default 128"},
+    {NULL, "--batch", OPT_STR, &batch, "1,2,4,8", "sequences that decode together, one test each"},
+    {NULL, "--depth", OPT_INT, &depth, "N", "tokens in the sequences before the test; default 0"},
+    {NULL, "--reps", OPT_INT, &reps, "N", "runs of each test; default 3"},
+    {NULL, "--only", OPT_STR, &only, "NAME", "kernel: only this type"},
+    {NULL, "--shape", OPT_STR, &shape, "MxNxK", "kernel: rows, outputs and inputs of the layer"},
+    {NULL, "--json", OPT_FLAG, &as_json, NULL, "one JSON object on standard output"},
+    {0}};
+
+/* "1,2,4" into at most 64 numbers; the number of them, or 0. */
+static int read_list(const char *s, int *out)
+{
+    int n = 0;
+    for (;;) {
+        char *end;
+        long v = strtol(s, &end, 10);
+        if (end == s || v < 1 || v > 1 << 20 || n == 64)
+            return 0;
+        out[n++] = (int)v;
+        if (!*end)
+            return n;
+        if (*end != ',')
+            return 0;
+        s = end + 1;
+    }
+}
+
+static double number(const json_t *o, const char *key) { return json_number_value(json_object_get(o, key)); }
+static const char *word(const json_t *o, const char *key) { return json_string_value(json_object_get(o, key)); }
+
+static void print_table(const json_t *root)
+{
+    const json_t *m = json_object_get(root, "machine"), *c = json_object_get(m, "ceiling"), *row;
+    size_t i;
+    printf("%s, %s, %d threads: float32 %.0f, bfloat16 %.0f GFLOP/s, int8 %.0f GOP/s, reads %.1f GB/s\n", word(m, "cpu"), word(m, "isa"),
+           (int)number(m, "threads"), number(c, "fp32_gflops"), number(c, "bf16_gflops"), number(c, "int8_gops"), number(c, "read_gbps"));
+    json_array_foreach(json_object_get(root, "results"), i, row) {
+        const json_t *t = json_object_get(row, "tps");
+        if (t)
+            printf("%-8s batch %-4d depth %-6d %9.1f tokens/s (%.1f to %.1f), %.0f %% of the ceiling\n", word(row, "test"), (int)number(row, "batch"),
+                   (int)number(row, "depth"), number(t, "median"), number(t, "min"), number(t, "max"), 100 * number(row, "fraction_of_ceiling"));
+        else
+            printf("%s %-7s %5d x %d x %d %9.1f %s, %.0f %% of the ceiling\n", word(row, "kernel"), word(row, "type"), (int)number(row, "m"),
+                   (int)number(row, "n"), (int)number(row, "k"), number(row, "value"), word(row, "unit"), 100 * number(row, "fraction_of_ceiling"));
+    }
+}
+
+static int run(const command *self, int argc, char **argv)
+{
+    int list[64];
+    if (options_parse(self, argc, argv, 1) != 1)
+        options_usage(self, "a model is needed, or the word kernel");
+    sg_eval_options flags = model_flags_eval(self, argv[0]);
+    bool kernel = strcmp(argv[0], "kernel") == 0;
+    sg_bench_options o = {.model = kernel ? NULL : argv[0],
+                          .kv_type = flags.kv_type,
+                          .threads = flags.threads,
+                          .memory_bytes = flags.memory_bytes,
+                          .exact = flags.exact,
+                          .batch = list,
+                          .nbatch = read_list(batch, list),
+                          .only = only};
+    if (!o.nbatch)
+        options_usage(self, "--batch takes numbers between commas");
+    if (pp < 0 || tg < 0 || depth < 0 || pp > 1 << 24 || tg > 1 << 24 || depth > 1 << 24 || reps < 1 || reps > 64)
+        options_usage(self, "--pp, --tg and --depth: from 0 to %d; --reps: from 1 to 64", 1 << 24);
+    if (shape && (sscanf(shape, "%dx%dx%d", &o.m, &o.n, &o.k) != 3 || o.m < 1 || o.n < 1 || o.k < 1))
+        options_usage(self, "--shape takes MxNxK, such as 16x4096x4096");
+    o.prompt = (int)pp, o.generate = (int)tg, o.depth = (int)depth, o.reps = (int)reps;
+    char *text = NULL;
+    sg_error err = {0};
+    if (sg_bench_json(&text, &o, &err) != SG_OK)
+        return command_failed(self, &err);
+    json_t *root = as_json ? NULL : json_loads(text, 0, NULL);
+    if (root)
+        print_table(root);
+    else
+        puts(text);
+    json_decref(root);
+    sg_memory_free(text);
+    return 0;
+}
+
+static const option *const tables[] = {options, model_flag_options, NULL};
+
+const command cmd_bench = {
+    .name = "bench",
+    .synopsis = "MODEL | kernel [options]",
+    .summary = "time a model, or the kernels, beside what the machine can do",
+    .text = "Tokens a second count all sequences together.  The machine's ceilings are probed in the same run, just before.\n"
+            "segue bench kernel times linear layers of every weight type.",
+    .tables = tables,
+    .run = run,
+};

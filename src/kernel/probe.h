@@ -1,0 +1,28 @@
+/* kernel/probe.h - how fast this machine can be: what benchmarks divide by.
+ *
+ * Each probe does a fixed amount of the cheapest useful work on one thread and returns how much it was.  Run
+ * it on all workers at once and divide by the wall time.
+ */
+#ifndef SG_KERNEL_PROBE_H
+#define SG_KERNEL_PROBE_H
+
+#include "base/cpu.h"
+
+typedef enum sg_probe {
+    SG_PROBE_FP32, /* float32 multiply-adds from registers: operations (two for each multiply-add) */
+    SG_PROBE_BF16, /* the same in bfloat16; tables without it: float32 */
+    SG_PROBE_INT8, /* the same in int8 with int32 sums */
+    SG_PROBE_READ, /* reads of `memory`: bytes */
+} sg_probe;
+
+/* One unit of work, some milliseconds long.  `memory` (READ only) is [bytes], a multiple of 1024. */
+double sg_probe_run(sg_isa isa, sg_probe what, const void *memory, size_t bytes);
+
+/* The tables' own. */
+double sg_probe_c(sg_probe what, const void *memory, size_t bytes);
+double sg_probe_avx2(sg_probe what, const void *memory, size_t bytes);
+double sg_probe_avx512(sg_probe what, const void *memory, size_t bytes);
+double sg_probe_bf16(void); /* AVX512_BF16 */
+double sg_probe_amx(sg_probe what, const void *memory, size_t bytes);
+
+#endif

@@ -1,0 +1,62 @@
+/* Benchmarks give well-formed results, for kernels and for the embedded model's file. */
+#include "base/json.h"
+#include "segue.h"
+#include "tap.h"
+
+static json_t *run(const sg_bench_options *o, sg_error *err)
+{
+    char *text = NULL;
+    if (sg_bench_json(&text, o, err) != SG_OK)
+        return NULL;
+    json_t *root = json_loads(text, 0, NULL);
+    sg_memory_free(text);
+    return root;
+}
+
+TEST(kernels_are_timed)
+{
+    sg_error err = {0};
+    sg_bench_options o = {.threads = 2, .only = "q8_0", .m = 3, .n = 40, .k = 64};
+    json_t *root = run(&o, &err);
+    CHECK(root);
+    json_t *row = json_array_get(json_object_get(root, "results"), 0), *machine = json_object_get(root, "machine");
+    CHECK_STR(json_string_value(json_object_get(row, "type")), "q8_0");
+    CHECK(json_number_value(json_object_get(row, "value")) > 0);
+    CHECK(json_number_value(json_object_get(json_object_get(machine, "ceiling"), "int8_gops")) > 0);
+    CHECK_INT(json_array_size(json_object_get(root, "results")), 1);
+    json_decref(root);
+    o.only = "q9";
+    char *text;
+    CHECK_FAILS(sg_bench_json(&text, &o, &err), SG_E_ARGUMENT, "q9");
+    o.m = -1;
+    CHECK_FAILS(sg_bench_json(&text, &o, &err), SG_E_ARGUMENT, "shape");
+}
+
+TEST(a_model_is_timed)
+{
+    sg_error err = {0};
+    char path[512];
+    int batch[2] = {1, 3};
+    snprintf(path, sizeof path, "%s/models/segue-default.gguf", tap_source());
+    sg_bench_options o = {.model = path, .threads = 2, .prompt = 9, .generate = 3, .depth = 5, .reps = 2, .batch = batch, .nbatch = 2};
+    json_t *root = run(&o, &err);
+    if (!root)
+        tap_note("%s", err.text);
+    CHECK(root);
+    json_t *results = json_object_get(root, "results");
+    CHECK_INT(json_array_size(results), 3);
+    CHECK_STR(json_string_value(json_object_get(json_array_get(results, 0), "test")), "pp9");
+    CHECK_STR(json_string_value(json_object_get(json_array_get(results, 2), "test")), "tg3");
+    CHECK_INT(json_integer_value(json_object_get(json_array_get(results, 2), "batch")), 3);
+    for (size_t i = 0; i < 3; i++) {
+        json_t *tps = json_object_get(json_array_get(results, i), "tps");
+        double low = json_number_value(json_object_get(tps, "min")), high = json_number_value(json_object_get(tps, "max"));
+        CHECK(low > 0 && high >= low);
+    }
+    json_decref(root);
+    batch[1] = 100000;
+    char *text;
+    CHECK_FAILS(sg_bench_json(&text, &o, &err), SG_E_ARGUMENT, "batch");
+}
+
+TAP_MAIN
