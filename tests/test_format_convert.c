@@ -145,7 +145,7 @@ TEST(llama2c_becomes_gguf)
 static bool convert(void *arg)
 {
     const char *const *io = arg;
-    return sg_convert(io[0], io[1], "f16", NULL, NULL) == SG_OK;
+    return sg_convert(io[0], io[1], "f16", io[2], NULL) == SG_OK;
 }
 
 TEST(every_allocation_can_fail)
@@ -158,9 +158,14 @@ TEST(every_allocation_can_fail)
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         char dir[512];
         snprintf(dir, sizeof dir, "%s/data/golden/arch/%s", tap_shared(), names[i]);
-        const char *io[] = {dir, tap_scratch("loop.gguf")};
+        const char *io[] = {dir, tap_scratch("loop.gguf"), NULL};
         CHECK_ALLOC_LOOP(convert, io);
     }
+    char bin[512], tok[512];
+    snprintf(bin, sizeof bin, "%s/data/llm/babyllama-tok105.bin", tap_shared());
+    snprintf(tok, sizeof tok, "%s/data/llm/tok105.bin", tap_shared());
+    const char *io[] = {bin, tap_scratch("loop.gguf"), tok};
+    CHECK_ALLOC_LOOP(convert, io);
 }
 
 TAP_MAIN

@@ -121,4 +121,57 @@ TEST(written_files_are_the_read_ones)
     }
 }
 
+static sg_status one_value(void *arg, size_t tensor, uint64_t row, uint64_t nrow, void *dst, sg_error *err)
+{
+    (void)tensor, (void)row, (void)nrow, (void)err;
+    memcpy(dst, arg, sizeof(float));
+    return SG_OK;
+}
+
+/* Part `no` of a set of `count`, with one tensor of one value, at `path`. */
+static sg_status write_part(const char *path, uint64_t no, uint64_t count, uint64_t total, const char *tensor, sg_error *err)
+{
+    sg_gguf_tensor t = {tensor, SG_F32, 1, {1, 1, 1, 1}};
+    sg_dict *d = sg_dict_new();
+    sg_status st = sg_dict_set_str(d, "general.architecture", "llama", 5, err);
+    if (st == SG_OK)
+        st = sg_dict_set_u64(d, "split.no", no, err);
+    if (st == SG_OK)
+        st = sg_dict_set_u64(d, "split.count", count, err);
+    if (st == SG_OK)
+        st = sg_dict_set_u64(d, "split.tensors.count", total, err);
+    float value = (float)no;
+    if (st == SG_OK)
+        st = sg_gguf_write(path, d, &t, 1, one_value, &value, err);
+    sg_dict_free(d);
+    return st;
+}
+
+TEST(split_sets)
+{
+    sg_error err;
+    sg_weights *w = NULL;
+    char a[512], b[512];
+    snprintf(a, sizeof a, "%s", tap_scratch("set-00001-of-00002.gguf"));
+    snprintf(b, sizeof b, "%s", tap_scratch("set-00002-of-00002.gguf"));
+    CHECK_OK(write_part(a, 0, 2, 2, "a", &err));
+    CHECK_FAILS(sg_weights_open(&w, a, &err), SG_E_IO, "part 2 of split.count 2");
+    CHECK_OK(write_part(b, 1, 2, 2, "b", &err));
+    CHECK_OK(sg_weights_open(&w, a, &err));
+    CHECK_INT(sg_weights_count(w), 2);
+    CHECK(*(const float *)sg_weights_find(w, "b")->data == 1.0f);
+    CHECK(sg_weights_find(w, "b")->file != sg_weights_find(w, "a")->file);
+    sg_weights_close(w);
+    w = NULL;
+    CHECK_ALLOC_LOOP(open_close, a);
+    CHECK_FAILS(sg_weights_open(&w, b, &err), SG_E_ARGUMENT, "first part");
+    CHECK_OK(write_part(b, 1, 2, 2, "a", &err));
+    CHECK_FAILS(sg_weights_open(&w, a, &err), SG_E_FORMAT, "'a' stands twice");
+    CHECK_OK(write_part(b, 0, 2, 2, "b", &err));
+    CHECK_FAILS(sg_weights_open(&w, a, &err), SG_E_FORMAT, "split.no 0");
+    CHECK_OK(write_part(a, 0, 2, 3, "a", &err));
+    CHECK_OK(write_part(b, 1, 2, 3, "b", &err));
+    CHECK_FAILS(sg_weights_open(&w, a, &err), SG_E_FORMAT, "split.tensors.count is 3");
+}
+
 TAP_MAIN

@@ -80,6 +80,22 @@ static int missing_keys(const char *model, const sg_weights *a, const sg_weights
     return bad;
 }
 
+/* Whether the tensor made row by row, in uneven pieces, is the tensor made at once. */
+static bool pieces_agree(const sg_weights *w, const sg_tensor *t)
+{
+    unsigned char *x = malloc(t->bytes), *y = malloc(t->bytes);
+    size_t row_bytes = sg_dtype_row_bytes(t->type, t->ne[0]);
+    bool ok = sg_weights_read(w, t, x, NULL) == SG_OK;
+    for (uint64_t row = 0, step = 1; row < sg_tensor_rows(t) && ok; row += step, step = step % 5 + 1) {
+        uint64_t n = sg_tensor_rows(t) - row < step ? sg_tensor_rows(t) - row : step;
+        ok = sg_weights_read_rows(w, t, row, n, y + row * row_bytes, NULL) == SG_OK;
+    }
+    ok = ok && memcmp(x, y, t->bytes) == 0 && sg_weights_read_rows(w, t, sg_tensor_rows(t), 1, y, NULL) == SG_E_ARGUMENT;
+    free(x);
+    free(y);
+    return ok;
+}
+
 static int compare_tensors(const char *model, const sg_weights *hf, const sg_weights *gguf, size_t *ntensor, uint64_t *nvalue)
 {
     int bad = 0;
@@ -96,6 +112,10 @@ static int compare_tensors(const char *model, const sg_weights *hf, const sg_wei
         uint64_t n = differences(hf, s, gguf, t);
         if (n) {
             tap_note("%s: %s has %llu other values", model, t->name, (unsigned long long)n);
+            bad++;
+        }
+        if (!pieces_agree(hf, s)) {
+            tap_note("%s: %s differs when made in pieces", model, t->name);
             bad++;
         }
         ++*ntensor;

@@ -442,8 +442,8 @@ static sg_status read_parts(sg_weights *w, sg_error *err)
     if (w->borrowed)
         return sg_fail(err, SG_E_UNSUPPORTED, "split.count is %" PRIu64 ": a model in memory cannot be split", n);
     for (uint64_t i = 1; i < n; i++) {
+        w->nfile = i + 1; /* closing one that was not opened is fine */
         SG_TRY(read_part(w, i, n, err));
-        w->nfile = i + 1;
     }
     SG_TRY(sg_dict_u64(w->meta, "split.tensors.count", w->n, &total, err));
     if (total != w->n)

@@ -433,12 +433,23 @@ static sg_status from_json(sg_dict *d, const sg_weights *w, json_t *root, json_t
     return chat_template(d, w, config, err);
 }
 
+/* Without any tokenizer the file is still of use; with one that is left out it would only seem to be. */
+static sg_status no_json(const sg_weights *w, sg_error *err)
+{
+    char *path = sg_path_join(sg_weights_path(w), "tokenizer.model");
+    if (!path)
+        return sg_fail_nomem(err, "a path");
+    bool model = sg_path_exists(path);
+    sg_free(path);
+    return model ? sg_fail(err, SG_E_UNSUPPORTED, "tokenizer.model without tokenizer.json cannot be written to GGUF yet") : SG_OK;
+}
+
 sg_status sg_tokenizer_meta_hf(sg_dict *meta, const sg_weights *w, uint64_t nvocab, sg_error *err)
 {
     json_t *root = NULL, *config = NULL, *model_config = NULL;
     words v = {0};
     if (!sg_weights_tokenizer_json(w))
-        return SG_OK;
+        return no_json(w, err);
     char *path = sg_path_join(sg_weights_path(w), "config.json");
     sg_status st = path ? sg_json_read(&model_config, path, MAX_TOKENIZER, err) : sg_fail_nomem(err, "a path");
     sg_free(path);
