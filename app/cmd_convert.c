@@ -26,8 +26,8 @@ const command cmd_convert = {
     .name = "convert",
     .synopsis = "IN OUT.gguf [--type f32|f16|bf16] [--tokenizer FILE]",
     .summary = "write a model as a GGUF file",
-    .text = "IN is a Hugging Face directory (config.json, *.safetensors, tokenizer.json), a llama2.c checkpoint or a GGUF file.  The file is written "
-            "beside OUT, synced and renamed: a failed run leaves nothing behind.",
+    .text = "IN is a Hugging Face directory (config.json, *.safetensors, tokenizer.json), a llama2.c checkpoint or a "
+            "GGUF file.  The file is written beside OUT, synced and renamed: a failed run leaves nothing behind.",
     .tables = tables,
     .run = run,
 };

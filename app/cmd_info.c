@@ -9,7 +9,7 @@
 static bool as_json, with_tensors, check;
 
 static const option options[] = {
-    {NULL, "--check", OPT_FLAG, &check, NULL, "check the file as loading would; exit 0 when it is sound, else 1 with the reason"},
+    {NULL, "--check", OPT_FLAG, &check, NULL, "check FILE as loading would: exit 0 when it is sound, else 1 with the reason"},
     {NULL, "--tensors", OPT_FLAG, &with_tensors, NULL, "list the tensors too"},
     {NULL, "--json", OPT_FLAG, &as_json, NULL, "one JSON object"},
     {0}};
@@ -49,9 +49,10 @@ static void print_tensors(json_t *o)
         printf("%-8s", json_string_value(json_object_get(t, "type")));
         char shape[128] = "";
         size_t len = 0;
-        json_array_foreach(json_object_get(t, "shape"), d, n)
-            len += (size_t)snprintf(shape + len, sizeof shape - len, d ? "x%" JSON_INTEGER_FORMAT : "%" JSON_INTEGER_FORMAT,
-                                    json_integer_value(n));
+        json_array_foreach(json_object_get(t, "shape"), d, n) {
+            const char *format = d ? "x%" JSON_INTEGER_FORMAT : "%" JSON_INTEGER_FORMAT;
+            len += (size_t)snprintf(shape + len, sizeof shape - len, format, json_integer_value(n));
+        }
         printf("%-24s", shape);
         print_text(json_string_value(json_object_get(t, "name")));
         putchar('\n');
@@ -80,7 +81,8 @@ static void print_info(json_t *o)
     putchar('\n');
     if (json_is_object(experts))
         printf("%-16s %" JSON_INTEGER_FORMAT ", %" JSON_INTEGER_FORMAT " used for a token\n", "experts",
-               json_integer_value(json_object_get(experts, "count")), json_integer_value(json_object_get(experts, "used")));
+               json_integer_value(json_object_get(experts, "count")),
+               json_integer_value(json_object_get(experts, "used")));
     print_count("bytes per token", o, "bytes_per_token");
     print_count("weights, bytes", memory, "weights");
     print_count("KV of a token", memory, "kv_per_token_f16");
@@ -116,8 +118,9 @@ const command cmd_info = {
     .name = "info",
     .synopsis = "[MODEL] [--tensors] [--json] | FILE --check",
     .summary = "what a model is; whether a file is sound",
-    .text = "Prints what a model says of itself: sizes, tokenizer, types of its tensors, the bytes of weights that decoding a token reads.  "
-            "Nothing is loaded.  --check takes every kind of file that segue reads and refuses with one line that names the field and the fact.",
+    .text = "Prints what a model says of itself: sizes, tokenizer, types of its tensors, the bytes of weights that "
+            "decoding a token reads.  Nothing is loaded.  Without MODEL it is the embedded default.  --check takes "
+            "every kind of file that segue reads and refuses with one line that names the field and the fact.",
     .tables = tables,
     .run = run,
 };

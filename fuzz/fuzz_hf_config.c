@@ -55,7 +55,8 @@ static size_t data_bytes(const uint8_t *s, size_t n)
         if (s[i] == ',') {
             char number[16] = "";
             size_t k = 0;
-            while (k < sizeof number - 1 && i + 1 + k < n && ((s[i + 1 + k] >= '0' && s[i + 1 + k] <= '9') || s[i + 1 + k] == ' ')) {
+            while (k < sizeof number - 1 && i + 1 + k < n &&
+                   ((s[i + 1 + k] >= '0' && s[i + 1 + k] <= '9') || s[i + 1 + k] == ' ')) {
                 number[k] = (char)s[i + 1 + k];
                 k++;
             }

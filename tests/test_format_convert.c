@@ -114,7 +114,8 @@ TEST(converted_directories_equal_the_golden_files)
         sg_weights_close(have);
     }
     closedir(d);
-    tap_note("%d models converted: %zu tensors byte for byte (%zu of rope factors not compared here)", nmodel, n, nround);
+    tap_note("%d models converted: %zu tensors byte for byte (%zu of rope factors not compared here)", nmodel, n,
+             nround);
     CHECK_INT(bad, 0);
     CHECK(nmodel >= 20);
 }

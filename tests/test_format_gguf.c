@@ -129,7 +129,8 @@ static sg_status one_value(void *arg, size_t tensor, uint64_t row, uint64_t nrow
 }
 
 /* Part `no` of a set of `count`, with one tensor of one value, at `path`. */
-static sg_status write_part(const char *path, uint64_t no, uint64_t count, uint64_t total, const char *tensor, sg_error *err)
+static sg_status write_part(const char *path, uint64_t no, uint64_t count, uint64_t total, const char *tensor,
+                            sg_error *err)
 {
     sg_gguf_tensor t = {tensor, SG_F32, 1, {1, 1, 1, 1}};
     sg_dict *d = sg_dict_new();

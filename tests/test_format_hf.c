@@ -56,7 +56,8 @@ static bool same_value(const sg_value *a, const sg_value *b)
 /* Keys that one side has by right and the other has not. */
 static bool known_difference(const char *key)
 {
-    static const char *const only[] = {"general.name", "general.file_type", "general.quantization_version", "tokenizer.",
+    static const char *const only[] = {"general.name", "general.file_type", "general.quantization_version",
+                                       "tokenizer.",
                                        /* README of the golden data, 4: left out there as older files do */
                                        "rope.freq_base_swa", "gpt-oss.rope.scaling.yarn_truncate"};
     for (size_t i = 0; i < sizeof only / sizeof only[0]; i++)
@@ -90,13 +91,15 @@ static bool pieces_agree(const sg_weights *w, const sg_tensor *t)
         uint64_t n = sg_tensor_rows(t) - row < step ? sg_tensor_rows(t) - row : step;
         ok = sg_weights_read_rows(w, t, row, n, y + row * row_bytes, NULL) == SG_OK;
     }
-    ok = ok && memcmp(x, y, t->bytes) == 0 && sg_weights_read_rows(w, t, sg_tensor_rows(t), 1, y, NULL) == SG_E_ARGUMENT;
+    ok =
+        ok && memcmp(x, y, t->bytes) == 0 && sg_weights_read_rows(w, t, sg_tensor_rows(t), 1, y, NULL) == SG_E_ARGUMENT;
     free(x);
     free(y);
     return ok;
 }
 
-static int compare_tensors(const char *model, const sg_weights *hf, const sg_weights *gguf, size_t *ntensor, uint64_t *nvalue)
+static int compare_tensors(const char *model, const sg_weights *hf, const sg_weights *gguf, size_t *ntensor,
+                           uint64_t *nvalue)
 {
     int bad = 0;
     const sg_value *file_type = sg_dict_find(sg_weights_meta(gguf), "general.file_type");
@@ -132,8 +135,8 @@ static int compare_tensors(const char *model, const sg_weights *hf, const sg_wei
 /* Families of the golden data that are for later. */
 static bool later(const char *name)
 {
-    static const char *const list[] = {"phi2", "gpt2", "gptneox", "bloom", "falcon", "starcoder2", "cohere", "nomic-bert",
-                                       "modernbert", "t5-encoder", "mamba", "whisper"};
+    static const char *const list[] = {"phi2",   "gpt2",       "gptneox",    "bloom",      "falcon", "starcoder2",
+                                       "cohere", "nomic-bert", "modernbert", "t5-encoder", "mamba",  "whisper"};
     for (size_t i = 0; i < sizeof list / sizeof list[0]; i++)
         if (strcmp(name, list[i]) == 0)
             return true;
@@ -180,8 +183,8 @@ TEST(directories_equal_the_gguf_files)
         sg_weights_close(gguf);
     }
     closedir(d);
-    tap_note("%d models equal to their GGUF files: %zu tensors, %llu values; %d without a GGUF file; %d for later", nmodel, ntensor,
-             (unsigned long long)nvalue, nalone, nrefused);
+    tap_note("%d models equal to their GGUF files: %zu tensors, %llu values; %d without a GGUF file; %d for later",
+             nmodel, ntensor, (unsigned long long)nvalue, nalone, nrefused);
     CHECK_INT(bad, 0);
     CHECK(nmodel >= 20);
 }

@@ -70,13 +70,15 @@ TEST(gemma3_of_both_styles_is_the_same)
     NEED_SHARED();
     sg_weights *old = NULL;
     CHECK_OK(open_changed(&old, "gemma3", "{}", &err));
-    CHECK_OK(open_changed(&w, "gemma3",
-                          "{\"rope_theta\":null,\"rope_scaling\":null,\"rope_local_base_freq\":null,\"sliding_window_pattern\":null,"
-                          "\"layer_types\":[\"sliding_attention\",\"sliding_attention\",\"sliding_attention\",\"sliding_attention\","
-                          "\"sliding_attention\",\"full_attention\",\"sliding_attention\"],\"rope_parameters\":{\"full_attention\":"
-                          "{\"rope_type\":\"linear\",\"rope_theta\":1000000.0,\"factor\":8.0},\"sliding_attention\":{\"rope_type\":\"default\","
-                          "\"rope_theta\":10000.0}}}",
-                          &err));
+    CHECK_OK(open_changed(
+        &w, "gemma3",
+        "{\"rope_theta\":null,\"rope_scaling\":null,\"rope_local_base_freq\":null,\"sliding_window_pattern\":null,"
+        "\"layer_types\":[\"sliding_attention\",\"sliding_attention\",\"sliding_attention\",\"sliding_attention\","
+        "\"sliding_attention\",\"full_attention\",\"sliding_attention\"],\"rope_parameters\":{\"full_attention\":"
+        "{\"rope_type\":\"linear\",\"rope_theta\":1000000.0,\"factor\":8.0},\"sliding_attention\":{\"rope_type\":"
+        "\"default\","
+        "\"rope_theta\":10000.0}}}",
+        &err));
     const sg_dict *a = sg_weights_meta(old), *b = sg_weights_meta(w);
     CHECK_INT(sg_dict_count(a), sg_dict_count(b));
     for (size_t i = 0; i < sg_dict_count(a); i++) {
@@ -96,11 +98,13 @@ TEST(gemma3_of_both_styles_is_the_same)
 TEST(windows_of_some_layers)
 {
     NEED_SHARED();
-    CHECK_OK(open_changed(&w, "qwen3", "{\"use_sliding_window\":true,\"sliding_window\":8,\"max_window_layers\":1}", &err));
+    CHECK_OK(
+        open_changed(&w, "qwen3", "{\"use_sliding_window\":true,\"sliding_window\":8,\"max_window_layers\":1}", &err));
     CHECK(number(w, "qwen3.attention.sliding_window") == 8);
     CHECK_STR(bools(w, "qwen3.attention.sliding_window_pattern"), "01");
     sg_weights_close(w);
-    CHECK_OK(open_changed(&w, "qwen3", "{\"use_sliding_window\":false,\"sliding_window\":8,\"max_window_layers\":1}", &err));
+    CHECK_OK(
+        open_changed(&w, "qwen3", "{\"use_sliding_window\":false,\"sliding_window\":8,\"max_window_layers\":1}", &err));
     CHECK(isnan(number(w, "qwen3.attention.sliding_window")));
     sg_weights_close(w);
     CHECK_OK(open_changed(&w, "mistral-swa", "{}", &err));
@@ -126,8 +130,10 @@ TEST(layers_without_rope)
 TEST(yarn_factors)
 {
     NEED_SHARED();
-    CHECK_OK(open_changed(&w, "qwen2-yarn",
-                          "{\"rope_parameters\":{\"rope_type\":\"yarn\",\"rope_theta\":1e4,\"factor\":4.0,\"attention_factor\":1.5}}", &err));
+    CHECK_OK(open_changed(
+        &w, "qwen2-yarn",
+        "{\"rope_parameters\":{\"rope_type\":\"yarn\",\"rope_theta\":1e4,\"factor\":4.0,\"attention_factor\":1.5}}",
+        &err));
     CHECK_NEAR(number(w, "qwen2.rope.scaling.attn_factor"), 1.5 / (0.1 * log(4) + 1), 1e-6);
     CHECK(number(w, "qwen2.rope.scaling.original_context_length") == 16384);
     sg_weights_close(w);

@@ -24,7 +24,8 @@ static bool needs_its_model(const char *file) { return strstr(file, "tokenizer-t
 
 static int judge(const char *root, json_t *entry)
 {
-    const char *file = json_string_value(json_object_get(entry, "file")), *verdict = json_string_value(json_object_get(entry, "verdict"));
+    const char *file = json_string_value(json_object_get(entry, "file")),
+               *verdict = json_string_value(json_object_get(entry, "verdict"));
     char path[1024];
     sg_error err = {0};
     snprintf(path, sizeof path, "%s/%s", root, file);
@@ -63,7 +64,8 @@ TEST(hostile_files_get_their_verdicts)
     size_t before = sg_heap_live();
     json_array_foreach(json_object_get(index, "files"), i, entry) {
         const char *file = json_string_value(json_object_get(entry, "file"));
-        if (strncmp(file, "gguf/", 5) != 0 && strncmp(file, "safetensors/", 12) != 0 && strncmp(file, "llama2c/", 8) != 0)
+        if (strncmp(file, "gguf/", 5) != 0 && strncmp(file, "safetensors/", 12) != 0 &&
+            strncmp(file, "llama2c/", 8) != 0)
             continue;
         if (needs_its_model(file)) {
             apart++;

@@ -105,9 +105,11 @@ static uint64_t bytes_per_token(const sg_weights *w, const facts *f)
 static const char *kind_in_dict(const sg_dict *meta)
 {
     sg_str model = {0};
-    if (!sg_dict_find(meta, "tokenizer.ggml.model") || sg_dict_str(meta, "tokenizer.ggml.model", "", &model, NULL) != SG_OK)
+    if (!sg_dict_find(meta, "tokenizer.ggml.model") ||
+        sg_dict_str(meta, "tokenizer.ggml.model", "", &model, NULL) != SG_OK)
         return NULL;
-    static const char *const names[][2] = {{"gpt2", "bpe"}, {"llama", "sentencepiece"}, {"t5", "unigram"}, {"bert", "wordpiece"}};
+    static const char *const names[][2] = {
+        {"gpt2", "bpe"}, {"llama", "sentencepiece"}, {"t5", "unigram"}, {"bert", "wordpiece"}};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         if (strcmp(model.data, names[i][0]) == 0)
             return names[i][1];
@@ -176,8 +178,9 @@ static json_t *tensors_of(const sg_weights *w)
         json_t *shape = json_array();
         for (int d = 0; d < t->ndim; d++)
             json_array_append_new(shape, json_integer((json_int_t)t->ne[d]));
-        if (json_array_append_new(list, json_pack("{s:o, s:s, s:o, s:I}", "name", text(t->name, strlen(t->name)), "type",
-                                                  sg_dtype_name(t->type), "shape", shape, "bytes", (json_int_t)t->bytes)) != 0) {
+        if (json_array_append_new(list, json_pack("{s:o, s:s, s:o, s:I}", "name", text(t->name, strlen(t->name)),
+                                                  "type", sg_dtype_name(t->type), "shape", shape, "bytes",
+                                                  (json_int_t)t->bytes)) != 0) {
             json_decref(list);
             return NULL;
         }
@@ -196,17 +199,22 @@ static json_t *describe(const sg_weights *w, const facts *f, uint64_t kv_values,
         bytes += sg_weights_at(w, i)->bytes;
     }
     const sg_dict *meta = sg_weights_meta(w);
-    if (sg_dict_str(meta, "general.architecture", "", &arch, NULL) != SG_OK || sg_dict_str(meta, "general.name", "", &name, NULL) != SG_OK)
+    if (sg_dict_str(meta, "general.architecture", "", &arch, NULL) != SG_OK ||
+        sg_dict_str(meta, "general.name", "", &name, NULL) != SG_OK)
         name = (sg_str){"", 0};
     const char *kind = kind_in_dict(meta);
     kind = kind ? kind : kind_in_json(sg_weights_tokenizer_json(w));
-    json_t *experts = f->nexpert ? json_pack("{s:I, s:I}", "count", (json_int_t)f->nexpert, "used", (json_int_t)f->nused) : json_null();
-    json_t *memory = json_pack("{s:I, s:I}", "weights", (json_int_t)bytes, "kv_per_token_f16", (json_int_t)(kv_values * 2));
-    json_t *o = json_pack("{s:o, s:o, s:I, s:I, s:I, s:I, s:o, s:b, s:o, s:o, s:I, s:o}", "architecture", text(arch.data, arch.len), "name",
-                          text(name.data, name.len), "parameters", (json_int_t)parameters, "file_bytes",
-                          (json_int_t)sg_weights_file_bytes(w), "context_length", (json_int_t)f->context, "vocabulary",
-                          (json_int_t)f->vocabulary, "tokenizer", optional(kind), "chat_template", has_template(w), "types", types_of(w),
-                          "experts", experts, "bytes_per_token", (json_int_t)bytes_per_token(w, f), "memory", memory);
+    json_t *experts = f->nexpert
+                          ? json_pack("{s:I, s:I}", "count", (json_int_t)f->nexpert, "used", (json_int_t)f->nused)
+                          : json_null();
+    json_t *memory =
+        json_pack("{s:I, s:I}", "weights", (json_int_t)bytes, "kv_per_token_f16", (json_int_t)(kv_values * 2));
+    json_t *o = json_pack("{s:o, s:o, s:I, s:I, s:I, s:I, s:o, s:b, s:o, s:o, s:I, s:o}", "architecture",
+                          text(arch.data, arch.len), "name", text(name.data, name.len), "parameters",
+                          (json_int_t)parameters, "file_bytes", (json_int_t)sg_weights_file_bytes(w), "context_length",
+                          (json_int_t)f->context, "vocabulary", (json_int_t)f->vocabulary, "tokenizer", optional(kind),
+                          "chat_template", has_template(w), "types", types_of(w), "experts", experts, "bytes_per_token",
+                          (json_int_t)bytes_per_token(w, f), "memory", memory);
     sg_str extra = {0};
     if (o && sg_dict_str(meta, "general.description", NULL, &extra, NULL) == SG_OK && extra.data)
         json_object_set_new(o, "description", text(extra.data, extra.len));
@@ -261,7 +269,8 @@ static sg_status check_prefix(const sg_weights *w, sg_error *err)
     for (size_t i = 0; i < sg_dict_count(meta); i++)
         if (strncmp(sg_dict_key(meta, i), arch.data, arch.len) == 0 && sg_dict_key(meta, i)[arch.len] == '.')
             return SG_OK;
-    return sg_fail(err, SG_E_FORMAT, "general.architecture is '%s', but no key begins with '%s.'", arch.data, arch.data);
+    return sg_fail(err, SG_E_FORMAT, "general.architecture is '%s', but no key begins with '%s.'", arch.data,
+                   arch.data);
 }
 
 static sg_status check_model(const char *path, sg_error *err)

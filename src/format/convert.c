@@ -85,7 +85,8 @@ static sg_status set_u32(sg_dict *d, const char *key, uint64_t v, sg_error *err)
 
 static bool is_split_key(const char *key) { return strncmp(key, "split.", 6) == 0; }
 
-static sg_status make_meta(sg_dict *d, const sg_weights *w, const sg_gguf_tensor *t, const char *tokenizer, sg_error *err)
+static sg_status make_meta(sg_dict *d, const sg_weights *w, const sg_gguf_tensor *t, const char *tokenizer,
+                           sg_error *err)
 {
     const sg_dict *in = sg_weights_meta(w);
     for (size_t i = 0; i < sg_dict_count(in); i++)
@@ -111,7 +112,8 @@ static sg_dtype choose(const sg_tensor *t, bool given, sg_dtype type)
     return given ? type : t->type;
 }
 
-static sg_status write_gguf(const sg_weights *w, const char *out, bool given, sg_dtype type, const char *tokenizer, sg_error *err)
+static sg_status write_gguf(const sg_weights *w, const char *out, bool given, sg_dtype type, const char *tokenizer,
+                            sg_error *err)
 {
     size_t n = sg_weights_count(w);
     sg_gguf_tensor *t = sg_calloc(n ? n : 1, sizeof *t);

@@ -63,8 +63,8 @@ static sg_status take_string(cursor *c, const char *field, sg_str *s, sg_error *
     uint64_t n = 0;
     SG_TRY(take_u64(c, field, &n, err));
     if (n > left(c))
-        return sg_fail(err, SG_E_FORMAT, "%s: %s has %" PRIu64 " bytes at byte %zu, the file has %zu more", c->what, field, n,
-                       c->at, left(c));
+        return sg_fail(err, SG_E_FORMAT, "%s: %s has %" PRIu64 " bytes at byte %zu, the file has %zu more", c->what,
+                       field, n, c->at, left(c));
     *s = (sg_str){(const char *)c->p + c->at, (size_t)n};
     c->at += (size_t)n;
     return SG_OK;
@@ -76,7 +76,8 @@ static sg_status take_name(cursor *c, const char *field, char out[SG_GGUF_MAX_NA
     sg_str s = {0};
     SG_TRY(take_string(c, field, &s, err));
     if (s.len == 0 || s.len > SG_GGUF_MAX_NAME)
-        return sg_fail(err, SG_E_FORMAT, "%s: %s has %zu bytes, must be 1 to %d", c->what, field, s.len, SG_GGUF_MAX_NAME);
+        return sg_fail(err, SG_E_FORMAT, "%s: %s has %zu bytes, must be 1 to %d", c->what, field, s.len,
+                       SG_GGUF_MAX_NAME);
     if (memchr(s.data, 0, s.len) || !sg_utf8_valid(s.data, s.len))
         return sg_fail(err, SG_E_FORMAT, "%s: %s '%.*s' is not UTF-8 without NUL", c->what, field, (int)s.len, s.data);
     memcpy(out, s.data, s.len);
@@ -175,13 +176,14 @@ static sg_status take_array(cursor *c, sg_dict *meta, const char *key, sg_error 
     SG_TRY(take_u32(c, "the element type", &wire, err));
     SG_TRY(take_u64(c, "the element count", &n, err));
     if (wire >= SG_GGUF_TYPE_END)
-        return sg_fail(err, SG_E_FORMAT, "%s: an array of elements of type %" PRIu32 ", which does not exist", c->what, wire);
+        return sg_fail(err, SG_E_FORMAT, "%s: an array of elements of type %" PRIu32 ", which does not exist", c->what,
+                       wire);
     if (wire == SG_GGUF_ARRAY)
         return sg_fail(err, SG_E_UNSUPPORTED, "%s: an array of arrays, which no key has", c->what);
     size_t least = wire == SG_GGUF_STRING ? 8 : widths[wire];
     if (n > left(c) / least)
-        return sg_fail(err, SG_E_FORMAT, "%s: %" PRIu64 " array elements do not fit the %zu bytes left of the file", c->what, n,
-                       left(c));
+        return sg_fail(err, SG_E_FORMAT, "%s: %" PRIu64 " array elements do not fit the %zu bytes left of the file",
+                       c->what, n, left(c));
     sg_kind kind = kind_of(wire);
     void *block = sg_calloc((size_t)n, kind == SG_KIND_STR ? sizeof(sg_str) : kind == SG_KIND_BOOL ? sizeof(bool) : 8);
     if (!block)
@@ -203,8 +205,10 @@ static sg_status check_wire(const sg_dict *meta, const char *key, sg_error *err)
         const char *key;
         uint32_t element, or;
     } fixed[] = {
-        {"tokenizer.ggml.tokens", SG_GGUF_STRING, SG_GGUF_STRING}, {"tokenizer.ggml.merges", SG_GGUF_STRING, SG_GGUF_STRING},
-        {"tokenizer.ggml.scores", SG_GGUF_F32, SG_GGUF_F32},       {"tokenizer.ggml.token_type", SG_GGUF_I32, SG_GGUF_U32},
+        {"tokenizer.ggml.tokens", SG_GGUF_STRING, SG_GGUF_STRING},
+        {"tokenizer.ggml.merges", SG_GGUF_STRING, SG_GGUF_STRING},
+        {"tokenizer.ggml.scores", SG_GGUF_F32, SG_GGUF_F32},
+        {"tokenizer.ggml.token_type", SG_GGUF_I32, SG_GGUF_U32},
     };
     const sg_value *v = sg_dict_find(meta, key);
     if (strcmp(key, "tokenizer.chat_template") == 0 && v->kind != SG_KIND_STR)
@@ -213,7 +217,9 @@ static sg_status check_wire(const sg_dict *meta, const char *key, sg_error *err)
         if (strcmp(key, fixed[i].key) == 0 &&
             (v->kind != SG_KIND_ARRAY || (v->wire_element != fixed[i].element && v->wire_element != fixed[i].or)))
             return sg_fail(err, SG_E_FORMAT, "metadata '%s' is not an array of %s", key,
-                           fixed[i].element == SG_GGUF_STRING ? "strings" : fixed[i].element == SG_GGUF_F32 ? "32-bit floats" : "32-bit integers");
+                           fixed[i].element == SG_GGUF_STRING ? "strings"
+                           : fixed[i].element == SG_GGUF_F32  ? "32-bit floats"
+                                                              : "32-bit integers");
     return SG_OK;
 }
 
@@ -258,11 +264,13 @@ static const char *withdrawn(uint32_t type)
 static sg_status check_type(const char *what, uint32_t type, sg_error *err)
 {
     if (withdrawn(type))
-        return sg_fail(err, SG_E_UNSUPPORTED, "%s: type %" PRIu32 " (%s) was withdrawn from the format", what, type, withdrawn(type));
+        return sg_fail(err, SG_E_UNSUPPORTED, "%s: type %" PRIu32 " (%s) was withdrawn from the format", what, type,
+                       withdrawn(type));
     if (!sg_dtype_find(type))
         return sg_fail(err, SG_E_UNSUPPORTED, "%s: type %" PRIu32 " is unknown", what, type);
     if (type == SG_Q8_K || type == SG_Q8_1)
-        return sg_fail(err, SG_E_FORMAT, "%s: type %s is for intermediate results only", what, sg_dtype_find(type)->name);
+        return sg_fail(err, SG_E_FORMAT, "%s: type %s is for intermediate results only", what,
+                       sg_dtype_find(type)->name);
     return SG_OK;
 }
 
@@ -292,7 +300,8 @@ static sg_status take_tensor(cursor *c, sg_weights *w, uint64_t number, const sg
     t.offset = (size_t)offset;
     const char *why;
     if (!sg_tensor_size(&t, &why))
-        return sg_fail(err, SG_E_FORMAT, "%s: %s (%s, first dimension %" PRIu64 ")", what, why, sg_dtype_name(t.type), t.ne[0]);
+        return sg_fail(err, SG_E_FORMAT, "%s: %s (%s, first dimension %" PRIu64 ")", what, why, sg_dtype_name(t.type),
+                       t.ne[0]);
     return sg_weights_add(w, &t, name, strlen(name), err);
 }
 
@@ -301,24 +310,26 @@ static sg_status alignment_of(const sg_dict *meta, size_t *alignment, sg_error *
     uint64_t a = 0;
     SG_TRY(sg_dict_u64(meta, "general.alignment", SG_GGUF_ALIGNMENT, &a, err));
     if (a < 8 || a > SG_GGUF_ALIGNMENT_MAX || a & (a - 1))
-        return sg_fail(err, SG_E_FORMAT, "metadata 'general.alignment' is %" PRIu64 ", must be a power of two, 8 to %d", a,
-                       SG_GGUF_ALIGNMENT_MAX);
+        return sg_fail(err, SG_E_FORMAT, "metadata 'general.alignment' is %" PRIu64 ", must be a power of two, 8 to %d",
+                       a, SG_GGUF_ALIGNMENT_MAX);
     *alignment = (size_t)a;
     return SG_OK;
 }
 
 /* Hold the extents of tensors [first, w->n) against the file and point them at their bytes. */
-static sg_status place_tensors(sg_weights *w, size_t first, const sg_file *f, size_t at, size_t alignment, sg_error *err)
+static sg_status place_tensors(sg_weights *w, size_t first, const sg_file *f, size_t at, size_t alignment,
+                               sg_error *err)
 {
     size_t start = at + (alignment - at % alignment) % alignment;
     for (size_t i = first; i < w->n; i++) {
         sg_tensor *t = &w->tensors[i];
         if (t->offset % alignment)
-            return sg_fail(err, SG_E_FORMAT, "tensor '%s': offset %zu is not a multiple of the alignment %zu", t->name, t->offset,
-                           alignment);
+            return sg_fail(err, SG_E_FORMAT, "tensor '%s': offset %zu is not a multiple of the alignment %zu", t->name,
+                           t->offset, alignment);
         if (start > f->size || t->offset > f->size - start || t->bytes > f->size - start - t->offset)
             return sg_fail(err, SG_E_FORMAT,
-                           "tensor '%s': %" PRIu64 " bytes at offset %zu of the data (which begins at byte %zu) end beyond the file's %zu",
+                           "tensor '%s': %" PRIu64
+                           " bytes at offset %zu of the data (which begins at byte %zu) end beyond the file's %zu",
                            t->name, t->bytes, t->offset, start, f->size);
         t->offset += start;
         t->data = f->data + t->offset;
@@ -332,7 +343,8 @@ static sg_status not_gguf(const sg_file *f, sg_error *err)
     const char *p = (const char *)f->data;
     size_t n = f->size;
     if (n < 4)
-        return sg_fail(err, SG_E_FORMAT, n ? "not a GGUF file: it ends inside the magic, after %zu bytes" : "the file is empty", n);
+        return sg_fail(err, SG_E_FORMAT,
+                       n ? "not a GGUF file: it ends inside the magic, after %zu bytes" : "the file is empty", n);
     const char *is = NULL;
     if (!memcmp(p, "tjgg", 4) || !memcmp(p, "lmgg", 4) || !memcmp(p, "fmgg", 4))
         is = "it is ggjt, ggmf or ggml, the formats before GGUF: convert the model again";
@@ -358,13 +370,14 @@ static sg_status read_file(sg_weights *w, const sg_file *f, sg_dict *meta, sg_er
     uint64_t ntensor = 0, nkey = 0;
     SG_TRY(take_u32(&c, "the version", &version, err));
     if (version != 2 && version != 3)
-        return sg_fail(err, SG_E_UNSUPPORTED, "GGUF version %" PRIu32 ": only version 2 and 3, little-endian, are read", version);
+        return sg_fail(err, SG_E_UNSUPPORTED, "GGUF version %" PRIu32 ": only version 2 and 3, little-endian, are read",
+                       version);
     SG_TRY(take_u64(&c, "the tensor count", &ntensor, err));
     SG_TRY(take_u64(&c, "the key count", &nkey, err));
     /* Nothing is allocated by these counts: a file that is cut fails where it ends. */
     if (nkey > SG_GGUF_MAX_KEYS || ntensor > SG_GGUF_MAX_TENSORS)
-        return sg_fail(err, SG_E_FORMAT, "header: %" PRIu64 " keys and %" PRIu64 " tensors, the limits are %d and %d", nkey, ntensor,
-                       SG_GGUF_MAX_KEYS, SG_GGUF_MAX_TENSORS);
+        return sg_fail(err, SG_E_FORMAT, "header: %" PRIu64 " keys and %" PRIu64 " tensors, the limits are %d and %d",
+                       nkey, ntensor, SG_GGUF_MAX_KEYS, SG_GGUF_MAX_TENSORS);
     for (uint64_t i = 0; i < nkey; i++) {
         SG_TRY(take_key(&c, meta, i, err));
         if (c.at > SG_GGUF_MAX_META)
@@ -385,7 +398,8 @@ static bool part_path(const char *path, uint64_t i, uint64_t n, char *out, size_
     size_t len = strlen(path), tail = strlen("-00001-of-00002.gguf");
     unsigned a, b;
     int used = 0;
-    if (len < tail || sscanf(path + len - tail, "-%5u-of-%5u.gguf%n", &a, &b, &used) != 2 || (size_t)used != tail || b != n)
+    if (len < tail || sscanf(path + len - tail, "-%5u-of-%5u.gguf%n", &a, &b, &used) != 2 || (size_t)used != tail ||
+        b != n)
         return false;
     int m = snprintf(out, room, "%.*s-%05" PRIu64 "-of-%05" PRIu64 ".gguf", (int)(len - tail), path, i + 1, n);
     return m > 0 && (size_t)m < room;
@@ -397,7 +411,8 @@ static sg_status check_part(const sg_dict *meta, uint64_t i, uint64_t n, sg_erro
     SG_TRY(sg_dict_u64(meta, "split.count", 0, &count, err));
     SG_TRY(sg_dict_u64(meta, "split.no", 0, &no, err));
     if (count != n || no != i)
-        return sg_fail(err, SG_E_FORMAT, "split.no %" PRIu64 " of split.count %" PRIu64 ", expected %" PRIu64 " of %" PRIu64, no, count,
+        return sg_fail(err, SG_E_FORMAT,
+                       "split.no %" PRIu64 " of split.count %" PRIu64 ", expected %" PRIu64 " of %" PRIu64, no, count,
                        i, n);
     return SG_OK;
 }
@@ -406,7 +421,8 @@ static sg_status read_part(sg_weights *w, uint64_t i, uint64_t n, sg_error *err)
 {
     char path[4096];
     if (!part_path(w->path, i, n, path, sizeof path))
-        return sg_fail(err, SG_E_FORMAT, "split.count is %" PRIu64 ", but the file's name does not end in -00001-of-%05" PRIu64 ".gguf",
+        return sg_fail(err, SG_E_FORMAT,
+                       "split.count is %" PRIu64 ", but the file's name does not end in -00001-of-%05" PRIu64 ".gguf",
                        n, n);
     sg_dict *meta = sg_dict_new();
     if (!meta)
@@ -437,7 +453,8 @@ static sg_status read_parts(sg_weights *w, sg_error *err)
     if (n > SG_MAX_FILES || no >= n)
         return sg_fail(err, SG_E_FORMAT, "split.no %" PRIu64 " of split.count %" PRIu64, no, n);
     if (no != 0)
-        return sg_fail(err, SG_E_ARGUMENT, "this is part %" PRIu64 " of a split set: name its first part, -00001-of-%05" PRIu64 ".gguf",
+        return sg_fail(err, SG_E_ARGUMENT,
+                       "this is part %" PRIu64 " of a split set: name its first part, -00001-of-%05" PRIu64 ".gguf",
                        no + 1, n);
     if (w->borrowed)
         return sg_fail(err, SG_E_UNSUPPORTED, "split.count is %" PRIu64 ": a model in memory cannot be split", n);
@@ -459,7 +476,8 @@ static sg_status open_first(sg_weights *w, sg_error *err)
         return SG_OK;
     unsigned a, b;
     size_t len = strlen(w->path), tail = strlen("-00001-of-00002.gguf");
-    size_t room = len >= tail && sscanf(w->path + len - tail, "-%5u-of-%5u.gguf", &a, &b) == 2 && b >= 1 && b <= SG_MAX_FILES ? b : 1;
+    bool part = len >= tail && sscanf(w->path + len - tail, "-%5u-of-%5u.gguf", &a, &b) == 2;
+    size_t room = part && b >= 1 && b <= SG_MAX_FILES ? b : 1;
     w->files = sg_calloc(room, sizeof *w->files);
     if (!w->files)
         return sg_fail_nomem(err, "the list of files");
@@ -480,7 +498,8 @@ static sg_status check_vocabulary(const sg_weights *w, sg_error *err)
     const sg_value *tokens = sg_dict_find(w->meta, "tokenizer.ggml.tokens");
     for (size_t i = 0; tokens && i < w->n; i++)
         if (strcmp(w->tensors[i].name, "token_embd.weight") == 0 && w->tensors[i].ne[1] != tokens->a.n)
-            return sg_fail(err, SG_E_FORMAT, "tensor 'token_embd.weight' has %" PRIu64 " rows, tokenizer.ggml.tokens has %zu tokens",
+            return sg_fail(err, SG_E_FORMAT,
+                           "tensor 'token_embd.weight' has %" PRIu64 " rows, tokenizer.ggml.tokens has %zu tokens",
                            w->tensors[i].ne[1], tokens->a.n);
     return SG_OK;
 }

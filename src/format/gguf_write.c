@@ -96,7 +96,8 @@ static sg_status bytes_of(const sg_gguf_tensor *t, uint64_t *bytes, uint64_t *nr
     over = over || __builtin_mul_overflow(rows, t->ne[2], &rows) || __builtin_mul_overflow(rows, t->ne[3], &rows);
     over = over || __builtin_mul_overflow(rows, row, bytes) || *bytes > INT64_MAX;
     if (over)
-        return sg_fail(err, SG_E_ARGUMENT, "tensor '%s' of type %s cannot have the shape %" PRIu64 "x%" PRIu64 "x%" PRIu64 "x%" PRIu64,
+        return sg_fail(err, SG_E_ARGUMENT,
+                       "tensor '%s' of type %s cannot have the shape %" PRIu64 "x%" PRIu64 "x%" PRIu64 "x%" PRIu64,
                        t->name, sg_dtype_name(t->type), t->ne[0], t->ne[1], t->ne[2], t->ne[3]);
     *nrow = rows;
     return SG_OK;
@@ -140,8 +141,8 @@ static sg_status pad(sg_file_writer *w, uint64_t alignment, sg_error *err)
     return SG_OK;
 }
 
-static sg_status write_tensor(sg_file_writer *w, const sg_gguf_tensor *t, size_t number, sg_gguf_rows_fn *rows, void *arg,
-                              sg_error *err)
+static sg_status write_tensor(sg_file_writer *w, const sg_gguf_tensor *t, size_t number, sg_gguf_rows_fn *rows,
+                              void *arg, sg_error *err)
 {
     uint64_t bytes = 0, nrow = 0;
     SG_TRY(bytes_of(t, &bytes, &nrow, err));
@@ -165,8 +166,8 @@ static sg_status write_tensor(sg_file_writer *w, const sg_gguf_tensor *t, size_t
     return st;
 }
 
-static sg_status write_all(sg_file_writer *w, const sg_buf *header, const sg_gguf_tensor *tensors, size_t n, uint64_t alignment,
-                           sg_gguf_rows_fn *rows, void *arg, sg_error *err)
+static sg_status write_all(sg_file_writer *w, const sg_buf *header, const sg_gguf_tensor *tensors, size_t n,
+                           uint64_t alignment, sg_gguf_rows_fn *rows, void *arg, sg_error *err)
 {
     SG_TRY(sg_file_write(w, header->data, header->len, err));
     for (size_t i = 0; i < n; i++) {

@@ -47,11 +47,12 @@ static sg_status check_config(sg_hf *h, sg_error *err)
     json_t *q = json_object_get(h->config, "quantization_config");
     const char *method = json_string_value(json_object_get(q, "quant_method"));
     if (json_is_object(q) && (!method || strcmp(method, "mxfp4") != 0))
-        return sg_fail(err, SG_E_UNSUPPORTED, "config.json: weights quantised by '%s' are not read", method ? method : "?");
+        return sg_fail(err, SG_E_UNSUPPORTED, "config.json: weights quantised by '%s' are not read",
+                       method ? method : "?");
     const char *act = json_string_value(json_object_get(h->config, "hidden_act"));
     if (h->family->activation && act && strcmp(act, h->family->activation) != 0)
-        return sg_fail(err, SG_E_UNSUPPORTED, "config.json: hidden_act is '%s', %s has '%s'", act, h->family->architecture,
-                       h->family->activation);
+        return sg_fail(err, SG_E_UNSUPPORTED, "config.json: hidden_act is '%s', %s has '%s'", act,
+                       h->family->architecture, h->family->activation);
     return SG_OK;
 }
 
@@ -175,7 +176,8 @@ static sg_status open_config(sg_hf *h, sg_error *err)
 /* ---- names ----------------------------------------------------------------------- */
 
 /* Write `pattern` with its "%" and "#" replaced; false when it does not fit. */
-static bool expand(char out[MAX_NAME], const char *prefix, size_t prefix_len, const char *pattern, uint64_t layer, uint64_t expert)
+static bool expand(char out[MAX_NAME], const char *prefix, size_t prefix_len, const char *pattern, uint64_t layer,
+                   uint64_t expert)
 {
     size_t n = prefix_len;
     memcpy(out, prefix, prefix_len);
@@ -234,7 +236,8 @@ static sg_status stack(sg_hf *h, const sg_hf_row *row, const char *name, uint64_
     for (uint64_t e = 0; e < h->nexpert && st == SG_OK; e++) {
         const sg_stored *s = find_stored(h, row->stored, layer, e);
         if (!s || s->ndim != first->ndim || memcmp(s->shape, first->shape, sizeof s->shape) != 0)
-            st = sg_fail(err, SG_E_FORMAT, "tensor '%s': that of expert %" PRIu64 " is missing or has another shape", first->name, e);
+            st = sg_fail(err, SG_E_FORMAT, "tensor '%s': that of expert %" PRIu64 " is missing or has another shape",
+                         first->name, e);
         else
             st = sg_hf_part(&parts[e], s, err);
     }
@@ -283,15 +286,18 @@ static bool has_part(const char *name, const char *const *list)
 static bool beyond_layers(const sg_hf *h, const char *name)
 {
     unsigned long long layer;
-    return sscanf(name, "model.layers.%llu.", &layer) == 1 && layer >= h->nlayer && sg_hf_has(h, "num_nextn_predict_layers");
+    return sscanf(name, "model.layers.%llu.", &layer) == 1 && layer >= h->nlayer &&
+           sg_hf_has(h, "num_nextn_predict_layers");
 }
 
 static sg_status check_all_used(const sg_hf *h, sg_error *err)
 {
     for (size_t i = 0; i < h->dir.n; i++) {
         const sg_stored *s = &h->dir.tensors[i];
-        if (!s->used && !has_part(s->name, never_used) && !has_part(s->name, h->family->ignore) && !beyond_layers(h, s->name))
-            return sg_fail(err, SG_E_UNSUPPORTED, "tensor '%s' has no place in architecture %s", s->name, h->family->architecture);
+        if (!s->used && !has_part(s->name, never_used) && !has_part(s->name, h->family->ignore) &&
+            !beyond_layers(h, s->name))
+            return sg_fail(err, SG_E_UNSUPPORTED, "tensor '%s' has no place in architecture %s", s->name,
+                           h->family->architecture);
     }
     return SG_OK;
 }

@@ -33,7 +33,9 @@ static sg_status pooling(sg_hf *h, sg_error *err)
     static const struct {
         const char *key;
         uint64_t type;
-    } modes[] = {{"pooling_mode_mean_tokens", POOL_MEAN}, {"pooling_mode_cls_token", POOL_CLS}, {"pooling_mode_lasttoken", POOL_LAST}};
+    } modes[] = {{"pooling_mode_mean_tokens", POOL_MEAN},
+                 {"pooling_mode_cls_token", POOL_CLS},
+                 {"pooling_mode_lasttoken", POOL_LAST}};
     json_t *config = NULL;
     uint64_t type = 0;
     SG_TRY(read_beside(h, "1_Pooling/config.json", &config, err));
@@ -68,7 +70,8 @@ static sg_status labels(sg_hf *h, sg_error *err)
             list[i] = (sg_str){json_string_value(label), json_string_length(label)};
     }
     if (st == SG_OK)
-        st = sg_dict_set_array(h->w->meta, "bert.classifier.output_labels", &(sg_array){.kind = SG_KIND_STR, .n = n, .s = list}, err);
+        st = sg_dict_set_array(h->w->meta, "bert.classifier.output_labels",
+                               &(sg_array){.kind = SG_KIND_STR, .n = n, .s = list}, err);
     sg_free(list);
     return st;
 }
@@ -83,8 +86,8 @@ static sg_status bert(sg_hf *h, sg_error *err)
     SG_TRY(sg_hf_need_u64(h, "num_attention_heads", &h->nhead, err));
     SG_TRY(sg_hf_u64(h, "type_vocab_size", 2, &types, err));
     if (!h->nlayer || h->nlayer > h->dir.n)
-        return sg_fail(err, SG_E_FORMAT, "config.json: num_hidden_layers is %llu, there are %zu tensors", (unsigned long long)h->nlayer,
-                       h->dir.n);
+        return sg_fail(err, SG_E_FORMAT, "config.json: num_hidden_layers is %llu, there are %zu tensors",
+                       (unsigned long long)h->nlayer, h->dir.n);
     const char *positions = json_string_value(json_object_get(h->config, "position_embedding_type"));
     if (positions && strcmp(positions, "absolute") != 0)
         return sg_fail(err, SG_E_UNSUPPORTED, "config.json: position_embedding_type is '%s'", positions);

@@ -151,8 +151,8 @@ sg_status sg_hf_base(sg_hf *h, sg_error *err)
     if (!h->nlayer || !hidden || !h->nhead || !h->nhead_kv)
         return sg_fail(err, SG_E_FORMAT, "config.json: num_hidden_layers, hidden_size or a number of heads is 0");
     if (h->nlayer > h->dir.n) /* every layer has tensors: a claim beyond that would only cost time */
-        return sg_fail(err, SG_E_FORMAT, "config.json: num_hidden_layers is %" PRIu64 ", but there are %zu tensors", h->nlayer,
-                       h->dir.n);
+        return sg_fail(err, SG_E_FORMAT, "config.json: num_hidden_layers is %" PRIu64 ", but there are %zu tensors",
+                       h->nlayer, h->dir.n);
     SG_TRY(sg_hf_u64(h, "head_dim", hidden / h->nhead, &h->head_dim, err));
     SG_TRY(sg_hf_set_u64(h, "block_count", h->nlayer, err));
     SG_TRY(sg_hf_set_u64(h, "context_length", context, err));
@@ -188,8 +188,9 @@ static sg_status llama3_factors(sg_hf *h, const rope *r, uint64_t rot, sg_error 
     SG_TRY(rope_number(r, "low_freq_factor", 1, &low, err));
     SG_TRY(rope_number(r, "high_freq_factor", 4, &high, err));
     if (!(high > low) || !r->original)
-        return sg_fail(err, SG_E_FORMAT, "config.json: rope scaling llama3 needs high_freq_factor > low_freq_factor and "
-                                         "original_max_position_embeddings");
+        return sg_fail(err, SG_E_FORMAT,
+                       "config.json: rope scaling llama3 needs high_freq_factor > low_freq_factor and "
+                       "original_max_position_embeddings");
     float *v = sg_alloc(rot / 2 * sizeof *v);
     if (!v)
         return sg_fail_nomem(err, "rope factors");
@@ -207,7 +208,8 @@ static sg_status longrope_list(sg_hf *h, const rope *r, const char *key, const c
 {
     json_t *list = json_object_get(r->o, key);
     if (json_array_size(list) != rot / 2 || rot < 2)
-        return sg_fail(err, SG_E_FORMAT, "config.json: rope scaling %s has %zu numbers, rotary dimensions need %" PRIu64, key,
+        return sg_fail(err, SG_E_FORMAT,
+                       "config.json: rope scaling %s has %zu numbers, rotary dimensions need %" PRIu64, key,
                        json_array_size(list), rot / 2);
     float *v = sg_alloc(rot / 2 * sizeof *v);
     if (!v)
@@ -304,7 +306,8 @@ sg_status sg_hf_rope_object(sg_hf *h, json_t *o, uint64_t rot, sg_error *err)
     SG_TRY(sg_hf_u64(h, "max_position_embeddings", 0, &context, err));
     SG_TRY(rope_number(&r, "original_max_position_embeddings", 0, &original, err));
     if (!(original >= 0 && original <= UINT32_MAX) || !(r.base > 0))
-        return sg_fail(err, SG_E_FORMAT, "config.json: rope_theta is %g, original_max_position_embeddings %g", r.base, original);
+        return sg_fail(err, SG_E_FORMAT, "config.json: rope_theta is %g, original_max_position_embeddings %g", r.base,
+                       original);
     r.original = (uint64_t)original;
     if (!r.original && strcmp(r.type, "yarn") == 0)
         r.original = context;

@@ -72,7 +72,8 @@ static sg_status split_kv_b(sg_hf *h, const sg_hf_row *row, const char *name, co
     SG_TRY(sg_hf_need_u64(h, "v_head_dim", &v, err));
     SG_TRY(sg_hf_part(&p, s, err));
     if (s->ndim != 2 || s->shape[0] != h->nhead * (nope + v) || s->shape[1] != rank || !nope || !v)
-        return sg_fail(err, SG_E_FORMAT, "tensor '%s': %" PRIu64 "x%" PRIu64 " does not fit the head sizes of config.json", s->name,
+        return sg_fail(err, SG_E_FORMAT,
+                       "tensor '%s': %" PRIu64 "x%" PRIu64 " does not fit the head sizes of config.json", s->name,
                        s->shape[0], s->shape[1]);
     bool value = row->arg == 1;
     memcpy(p.n, (uint64_t[]){1, 1, h->nhead, value ? v : rank, value ? rank : nope}, sizeof p.n);
@@ -105,7 +106,8 @@ static const sg_hf_row shared[] = {
 static const sg_hf_row *const tables[] = {sg_hf_rows_outer, sg_hf_rows_norms,   attention, sg_hf_rows_mlp,
                                           shared,           sg_hf_rows_experts, NULL};
 
-static const sg_hf_default defaults[] = {{"rms_norm_eps", 1e-6}, {"routed_scaling_factor", 1}, {"first_k_dense_replace", 0}, {0}};
+static const sg_hf_default defaults[] = {
+    {"rms_norm_eps", 1e-6}, {"routed_scaling_factor", 1}, {"first_k_dense_replace", 0}, {0}};
 
 const sg_hf_family sg_hf_deepseek_families[] = {
     {"deepseek_v2", "deepseek2", tables, deepseek2, defaults, NULL, NULL, "silu"},

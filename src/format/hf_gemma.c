@@ -115,10 +115,15 @@ static const sg_hf_default defaults[] = {{"rms_norm_eps", 1e-6}, {"head_dim", 25
 static const sg_hf_default gemma2_defaults[] = {
     {"rms_norm_eps", 1e-6},   {"head_dim", 256}, {"attn_logit_softcapping", 50}, {"final_logit_softcapping", 30},
     {"sliding_window", 4096}, {"query_pre_attn_scalar", 256}, {0}};
-static const sg_hf_default gemma3_defaults[] = {
-    {"rms_norm_eps", 1e-6},   {"head_dim", 256},          {"num_attention_heads", 8},     {"num_key_value_heads", 4},
-    {"rope_theta", 1e6},      {"query_pre_attn_scalar", 256}, {"sliding_window", 4096}, {"max_position_embeddings", 131072},
-    {0}};
+static const sg_hf_default gemma3_defaults[] = {{"rms_norm_eps", 1e-6},
+                                                {"head_dim", 256},
+                                                {"num_attention_heads", 8},
+                                                {"num_key_value_heads", 4},
+                                                {"rope_theta", 1e6},
+                                                {"query_pre_attn_scalar", 256},
+                                                {"sliding_window", 4096},
+                                                {"max_position_embeddings", 131072},
+                                                {0}};
 
 const sg_hf_family sg_hf_gemma_families[] = {
     {"gemma", "gemma", two, gemma, defaults, NULL, tied, NULL},

@@ -68,8 +68,8 @@ static sg_status blocks(sg_hf *h, const sg_hf_row *row, const char *name, const 
     const sg_stored *e = sg_hf_find(h, scales_name);
     if (!e)
         return sg_fail(err, SG_E_FORMAT, "tensor '%s' is missing", scales_name);
-    if (s->ndim != 4 || e->ndim != 3 || strcmp(s->dtype, "U8") != 0 || strcmp(e->dtype, "U8") != 0 || s->shape[3] != 16 ||
-        memcmp(s->shape, e->shape, 3 * sizeof s->shape[0]) != 0 || s->shape[1] % step)
+    if (s->ndim != 4 || e->ndim != 3 || strcmp(s->dtype, "U8") != 0 || strcmp(e->dtype, "U8") != 0 ||
+        s->shape[3] != 16 || memcmp(s->shape, e->shape, 3 * sizeof s->shape[0]) != 0 || s->shape[1] % step)
         return wrong_shape(s, err);
     uint64_t rows = s->shape[1], nblock = s->shape[2];
     sg_part p = {.file = s->file, .base = s->offset, .bytes = s->bytes, .type = SG_MXFP4, .file_scales = e->file,

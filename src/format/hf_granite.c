@@ -30,11 +30,13 @@ static const sg_hf_row moe_rows[] = {
     {0},
 };
 
-static const sg_hf_row *const dense[] = {sg_hf_rows_outer, sg_hf_rows_norms, sg_hf_rows_qkv_pairs, sg_hf_rows_mlp, NULL};
+static const sg_hf_row *const dense[] = {sg_hf_rows_outer, sg_hf_rows_norms, sg_hf_rows_qkv_pairs, sg_hf_rows_mlp,
+                                         NULL};
 static const sg_hf_row *const sparse[] = {sg_hf_rows_outer, sg_hf_rows_norms, sg_hf_rows_qkv_pairs, moe_rows, NULL};
 
-static const sg_hf_default defaults[] = {{"rms_norm_eps", 1e-6},       {"attention_multiplier", 1}, {"embedding_multiplier", 1},
-                                         {"residual_multiplier", 1}, {"logits_scaling", 1},       {0}};
+static const sg_hf_default defaults[] = {{"rms_norm_eps", 1e-6},      {"attention_multiplier", 1},
+                                         {"embedding_multiplier", 1}, {"residual_multiplier", 1},
+                                         {"logits_scaling", 1},       {0}};
 static const sg_hf_default moe_defaults[] = {
     {"rms_norm_eps", 1e-6},   {"attention_multiplier", 1}, {"embedding_multiplier", 1}, {"residual_multiplier", 1},
     {"logits_scaling", 1},    {"num_local_experts", 8},    {"num_experts_per_tok", 2},  {0}};

@@ -65,7 +65,8 @@ static const sg_hf_row mixtral_rows[] = {
     {0},
 };
 
-static const sg_hf_row *const dense[] = {sg_hf_rows_outer, sg_hf_rows_norms, sg_hf_rows_qkv_pairs, sg_hf_rows_mlp, NULL};
+static const sg_hf_row *const dense[] = {sg_hf_rows_outer, sg_hf_rows_norms, sg_hf_rows_qkv_pairs, sg_hf_rows_mlp,
+                                         NULL};
 static const sg_hf_row *const sparse[] = {sg_hf_rows_outer, sg_hf_rows_norms, sg_hf_rows_qkv_pairs, mixtral_rows, NULL};
 
 static const sg_hf_default llama_defaults[] = {{"rms_norm_eps", 1e-6}, {0}};

@@ -34,9 +34,9 @@ static bool ends_with(const char *s, const char *end)
 
 bool sg_gguf_keeps_f32(const char *name, int ndim)
 {
-    return ndim == 1 || ends_with(name, "_norm.weight") || ends_with(name, ".bias") || ends_with(name, "ffn_gate_inp.weight") ||
-           ends_with(name, "ffn_gate_inp_shexp.weight") || !strcmp(name, "position_embd.weight") ||
-           !strcmp(name, "token_types.weight");
+    return ndim == 1 || ends_with(name, "_norm.weight") || ends_with(name, ".bias") ||
+           ends_with(name, "ffn_gate_inp.weight") || ends_with(name, "ffn_gate_inp_shexp.weight") ||
+           !strcmp(name, "position_embd.weight") || !strcmp(name, "token_types.weight");
 }
 
 /* Whether one part is the stored bytes as they stand. */
@@ -57,7 +57,8 @@ static sg_status check_parts(const sg_tensor *t, const char *name, const sg_part
     for (size_t i = 0; i < npart; i++) {
         const sg_part *p = &parts[i];
         if (!sg_part_sound(p) || p->type != parts[0].type)
-            return sg_fail(err, SG_E_FORMAT, "tensor '%s': the stored tensor's shape or type does not fit config.json", name);
+            return sg_fail(err, SG_E_FORMAT, "tensor '%s': the stored tensor's shape or type does not fit config.json",
+                           name);
         values += (unsigned __int128)(p->n[0] * p->n[1] * p->n[2]) * (p->n[3] * p->n[4]);
     }
     if (values * sg_dtype_of(t->type)->block != (unsigned __int128)sg_tensor_values(t))
@@ -78,7 +79,8 @@ sg_status sg_hf_emit(sg_hf *h, const char *name, int ndim, const uint64_t *ne, c
     SG_TRY(check_parts(&t, name, parts, npart, err));
     const sg_part *p = &parts[0];
     size_t at = p->base + (size_t)p->start * sg_dtype_of(p->type)->bytes;
-    if (npart == 1 && op == SG_RECIPE_COPY && t.type == p->type && contiguous(p) && at % sg_dtype_of(t.type)->bytes == 0) {
+    if (npart == 1 && op == SG_RECIPE_COPY && t.type == p->type && contiguous(p) &&
+        at % sg_dtype_of(t.type)->bytes == 0) {
         t.file = p->file;
         t.offset = at;
         t.data = p->file->data + at;
@@ -153,7 +155,8 @@ static sg_status to_pairs(sg_hf *h, const char *name, const sg_stored *s, uint64
     ne_of(s, ne);
     uint64_t rows = s->shape[0], columns = s->ndim > 1 ? s->shape[1] : 1;
     if (s->ndim > 2 || !nhead || rows % nhead || rows / nhead % 2)
-        return sg_fail(err, SG_E_FORMAT, "tensor '%s': %" PRIu64 " rows are not %" PRIu64 " heads of an even size", s->name, rows, nhead);
+        return sg_fail(err, SG_E_FORMAT, "tensor '%s': %" PRIu64 " rows are not %" PRIu64 " heads of an even size",
+                       s->name, rows, nhead);
     uint64_t half = rows / nhead / 2;
     sg_part view = p;
     memcpy(view.n, (uint64_t[]){1, nhead, half, 2, columns}, sizeof view.n);

@@ -26,19 +26,30 @@ static sg_status read_header(const sg_file *f, layout *l, sg_error *err)
         return sg_fail(err, SG_E_FORMAT, "not a llama2.c checkpoint: %zu bytes, the header has %zu", f->size, sizeof h);
     memcpy(h, f->data, sizeof h);
     if (memcmp(f->data, "24ka", 4) == 0)
-        return sg_fail(err, SG_E_UNSUPPORTED, "a llama2.c checkpoint with magic ak42, version %" PRId32 ": only the legacy layout, "
-                                              "without magic, is read", h[1]);
-    static const char *const names[] = {"dim", "hidden_dim", "n_layers", "n_heads", "n_kv_heads", "vocab_size", "seq_len"};
+        return sg_fail(err, SG_E_UNSUPPORTED,
+                       "a llama2.c checkpoint with magic ak42, version %" PRId32 ": only the legacy layout, "
+                       "without magic, is read",
+                       h[1]);
+    static const char *const names[] = {"dim",        "hidden_dim", "n_layers", "n_heads",
+                                        "n_kv_heads", "vocab_size", "seq_len"};
     for (int i = 0; i < 7; i++)
         if (i == 5 ? h[i] == 0 || h[i] == INT32_MIN : h[i] <= 0)
-            return sg_fail(err, SG_E_FORMAT, "not a llama2.c checkpoint: header field %d (%s) is %" PRId32, i, names[i], h[i]);
-    *l = (layout){.dim = (uint64_t)h[0], .hidden = (uint64_t)h[1], .nlayer = (uint64_t)h[2], .nhead = (uint64_t)h[3],
-                  .nhead_kv = (uint64_t)h[4], .vocab = (uint64_t)(h[5] < 0 ? -(int64_t)h[5] : h[5]), .context = (uint64_t)h[6],
+            return sg_fail(err, SG_E_FORMAT, "not a llama2.c checkpoint: header field %d (%s) is %" PRId32, i, names[i],
+                           h[i]);
+    *l = (layout){.dim = (uint64_t)h[0],
+                  .hidden = (uint64_t)h[1],
+                  .nlayer = (uint64_t)h[2],
+                  .nhead = (uint64_t)h[3],
+                  .nhead_kv = (uint64_t)h[4],
+                  .vocab = (uint64_t)(h[5] < 0 ? -(int64_t)h[5] : h[5]),
+                  .context = (uint64_t)h[6],
                   .tied = h[5] > 0};
     if (l->dim % l->nhead || l->dim / l->nhead % 2)
-        return sg_fail(err, SG_E_FORMAT, "header: n_heads %" PRIu64 " does not divide dim %" PRIu64 " into even sizes", l->nhead, l->dim);
+        return sg_fail(err, SG_E_FORMAT, "header: n_heads %" PRIu64 " does not divide dim %" PRIu64 " into even sizes",
+                       l->nhead, l->dim);
     if (l->nhead % l->nhead_kv)
-        return sg_fail(err, SG_E_FORMAT, "header: n_kv_heads %" PRIu64 " does not divide n_heads %" PRIu64, l->nhead_kv, l->nhead);
+        return sg_fail(err, SG_E_FORMAT, "header: n_kv_heads %" PRIu64 " does not divide n_heads %" PRIu64, l->nhead_kv,
+                       l->nhead);
     return SG_OK;
 }
 
@@ -52,10 +63,12 @@ typedef struct place {
 static sg_status add(place *p, const char *name, uint64_t columns, uint64_t rows, sg_error *err)
 {
     const sg_file *f = &p->w->files[0];
-    sg_tensor t = {.type = SG_F32, .ndim = rows ? 2 : 1, .ne = {columns, rows ? rows : 1, 1, 1}, .file = f, .offset = p->at};
+    sg_tensor t = {
+        .type = SG_F32, .ndim = rows ? 2 : 1, .ne = {columns, rows ? rows : 1, 1, 1}, .file = f, .offset = p->at};
     const char *why;
     if (!sg_tensor_size(&t, &why) || t.bytes > f->size - p->at)
-        return sg_fail(err, SG_E_FORMAT, "tensor '%s' of %" PRIu64 "x%" PRIu64 " values at byte %zu ends beyond the file's %zu bytes",
+        return sg_fail(err, SG_E_FORMAT,
+                       "tensor '%s' of %" PRIu64 "x%" PRIu64 " values at byte %zu ends beyond the file's %zu bytes",
                        name, t.ne[1], columns, p->at, f->size);
     t.data = f->data + p->at;
     p->at += (size_t)t.bytes;
@@ -90,7 +103,8 @@ static sg_status add_all(place *p, const layout *l, sg_error *err)
     if (l->tied && p->at == p->w->files[0].size)
         return SG_OK;
     if (tables > p->w->files[0].size - p->at)
-        return sg_fail(err, SG_E_FORMAT, "the tables of seq_len %" PRIu64 " at byte %zu end beyond the file's %zu bytes", l->context,
+        return sg_fail(err, SG_E_FORMAT,
+                       "the tables of seq_len %" PRIu64 " at byte %zu end beyond the file's %zu bytes", l->context,
                        p->at, p->w->files[0].size);
     p->at += (size_t)tables;
     return l->tied ? SG_OK : add(p, "output.weight", l->dim, l->vocab, err);

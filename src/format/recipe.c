@@ -93,7 +93,8 @@ static void run_mxfp4(unsigned char *dst, const sg_part *p, uint64_t at, uint64_
 }
 
 /* Elements (or blocks) [from, from + n) of a part. */
-static void run_part(unsigned char *dst, sg_dtype type, size_t unit, const sg_part *p, uint64_t from, uint64_t n, sg_recipe_op op)
+static void run_part(unsigned char *dst, sg_dtype type, size_t unit, const sg_part *p, uint64_t from, uint64_t n,
+                     sg_recipe_op op)
 {
     while (n) {
         uint64_t index = from, at = p->start, column = index % p->n[4];

@@ -107,11 +107,11 @@ static sg_status read_offsets(sg_stored *t, json_t *entry, uint64_t bytes, size_
         return sg_fail(err, SG_E_FORMAT, "tensor '%s': data_offsets is not a list of two integers", t->name);
     json_int_t begin = json_integer_value(a), end = json_integer_value(b);
     if (begin < 0 || end < begin || (uint64_t)end > room)
-        return sg_fail(err, SG_E_FORMAT, "tensor '%s': data_offsets [%lld, %lld] do not lie in the %zu bytes of data", t->name,
-                       (long long)begin, (long long)end, room);
+        return sg_fail(err, SG_E_FORMAT, "tensor '%s': data_offsets [%lld, %lld] do not lie in the %zu bytes of data",
+                       t->name, (long long)begin, (long long)end, room);
     if ((uint64_t)(end - begin) != bytes)
-        return sg_fail(err, SG_E_FORMAT, "tensor '%s': shape and dtype make %" PRIu64 " bytes, data_offsets give %lld", t->name,
-                       bytes, (long long)(end - begin));
+        return sg_fail(err, SG_E_FORMAT, "tensor '%s': shape and dtype make %" PRIu64 " bytes, data_offsets give %lld",
+                       t->name, bytes, (long long)(end - begin));
     t->offset = (size_t)begin;
     t->bytes = (size_t)bytes;
     return SG_OK;
@@ -150,7 +150,8 @@ static sg_status check_cover(const sg_stored *t, size_t n, size_t room, sg_error
     size_t at = 0;
     for (size_t i = 0; i < n; i++) {
         if (t[i].offset != at)
-            return sg_fail(err, SG_E_FORMAT, "tensor '%s': it starts at byte %zu of the data, the one before ends at %zu", t[i].name,
+            return sg_fail(err, SG_E_FORMAT,
+                           "tensor '%s': it starts at byte %zu of the data, the one before ends at %zu", t[i].name,
                            t[i].offset, at);
         at += t[i].bytes;
     }
@@ -196,8 +197,9 @@ sg_status sg_safetensors_read(sg_safetensors *dir, const sg_file *file, sg_error
         return sg_fail(err, SG_E_FORMAT, "not a safetensors file: it has %zu bytes", file->size);
     memcpy(&n, file->data, sizeof n);
     if (n > file->size - sizeof n || n > MAX_HEADER)
-        return sg_fail(err, SG_E_FORMAT, "the header's length is %" PRIu64 ", the file has %zu bytes and the limit is %d", n,
-                       file->size, MAX_HEADER);
+        return sg_fail(err, SG_E_FORMAT,
+                       "the header's length is %" PRIu64 ", the file has %zu bytes and the limit is %d", n, file->size,
+                       MAX_HEADER);
     json_t *root = NULL;
     SG_TRY(parse_header(&root, (const char *)file->data + sizeof n, (size_t)n, err));
     sg_status st = read_entries(dir, root, file, (size_t)n + sizeof n, err);

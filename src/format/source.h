@@ -39,7 +39,8 @@ sg_status sg_weights_check_overlap(const sg_weights *w, const sg_file *f, sg_err
 bool sg_tensor_size(sg_tensor *t, const char **why);
 
 /* A reader on bytes in memory that outlive the result; `name` stands in errors.  GGUF and llama2.c only. */
-sg_status sg_weights_open_bytes(sg_weights **w, sg_source source, const void *data, size_t size, const char *name, sg_error *err);
+sg_status sg_weights_open_bytes(sg_weights **w, sg_source source, const void *data, size_t size, const char *name,
+                                sg_error *err);
 
 /* Whether llama.cpp keeps this tensor in F32 whatever the file's type is: vectors, norms, biases, routers,
  * position and type embeddings. */

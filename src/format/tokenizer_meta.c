@@ -60,9 +60,11 @@ static sg_status set_words(sg_dict *d, const words *v, bool scores, sg_error *er
 {
     sg_value types = {.kind = SG_KIND_ARRAY, .wire = SG_GGUF_ARRAY, .wire_element = SG_GGUF_I32,
                       .a = {.kind = SG_KIND_I64, .n = v->n, .i = v->types}};
-    SG_TRY(sg_dict_set_array(d, "tokenizer.ggml.tokens", &(sg_array){.kind = SG_KIND_STR, .n = v->n, .s = v->pieces}, err));
+    SG_TRY(sg_dict_set_array(d, "tokenizer.ggml.tokens", &(sg_array){.kind = SG_KIND_STR, .n = v->n, .s = v->pieces},
+                             err));
     if (scores)
-        SG_TRY(sg_dict_set_array(d, "tokenizer.ggml.scores", &(sg_array){.kind = SG_KIND_F64, .n = v->n, .f = v->scores}, err));
+        SG_TRY(sg_dict_set_array(d, "tokenizer.ggml.scores",
+                                 &(sg_array){.kind = SG_KIND_F64, .n = v->n, .f = v->scores}, err));
     return sg_dict_set(d, "tokenizer.ggml.token_type", &types, err);
 }
 
@@ -71,7 +73,8 @@ static sg_status set_words(sg_dict *d, const words *v, bool scores, sg_error *er
 static sg_status place(words *v, json_t *id, const char *piece, size_t len, int64_t type, sg_error *err)
 {
     if (!json_is_integer(id) || json_integer_value(id) < 0 || (uint64_t)json_integer_value(id) >= v->n)
-        return sg_fail(err, SG_E_FORMAT, "tokenizer.json: the id of '%s' is not one of the embedding's %zu rows", piece, v->n);
+        return sg_fail(err, SG_E_FORMAT, "tokenizer.json: the id of '%s' is not one of the embedding's %zu rows", piece,
+                       v->n);
     size_t i = (size_t)json_integer_value(id);
     v->pieces[i] = (sg_str){piece, len};
     v->types[i] = type;
@@ -183,8 +186,10 @@ static sg_status set_scores(words *v, json_t *model, sg_error *err)
         sg_buf_add(&piece, b.data, b.len);
         json_t *id = json_object_get(vocab, sg_buf_str(&piece));
         if (!sg_buf_ok(&piece) || !json_is_integer(id)) {
-            st = !sg_buf_ok(&piece) ? sg_fail_nomem(err, "the merges")
-                                    : sg_fail(err, SG_E_FORMAT, "tokenizer.json: merge %zu makes '%s', which is no token", i, sg_buf_str(&piece));
+            st = !sg_buf_ok(&piece)
+                     ? sg_fail_nomem(err, "the merges")
+                     : sg_fail(err, SG_E_FORMAT, "tokenizer.json: merge %zu makes '%s', which is no token", i,
+                               sg_buf_str(&piece));
             break;
         }
         double *score = &v->scores[json_integer_value(id)]; /* ids were checked by place_all */
@@ -226,12 +231,16 @@ static const char *pre_name(json_t *pre, sg_error *err)
     static const char *const known[][2] = {
         {"B", "gpt-2"},
         {"DB", "smollm"},
-        {"S(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+\nb",
+        {"S(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| "
+         "?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+\nb",
          "llama-bpe"},
-        {"S(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+\nb",
+        {"S(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| "
+         "?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+\nb",
          "qwen2"},
-        {"S[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]*[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|"
-         "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]+[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|"
+        {"S[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]*[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]+(?i:'s|'t|'re|'ve|'"
+         "m|'ll|'d)?|"
+         "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]+[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]*(?i:'s|'t|'re|'ve|'"
+         "m|'ll|'d)?|"
          "\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+\nb",
          "gpt-4o"},
         {"S\\p{N}{1,3}\nS[一-龥぀-ゟ゠-ヿ]+\nS[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|"
@@ -309,7 +318,8 @@ static sg_status wordpiece(sg_dict *d, words *v, json_t *root, sg_error *err)
         starts[i] = text.len;
         if (v->types[i] == TYPE_NORMAL && !more)
             sg_buf_adds(&text, "\xe2\x96\x81");
-        sg_buf_add(&text, p->data + (v->types[i] == TYPE_NORMAL && more ? 2 : 0), p->len - (v->types[i] == TYPE_NORMAL && more ? 2 : 0));
+        sg_buf_add(&text, p->data + (v->types[i] == TYPE_NORMAL && more ? 2 : 0),
+                   p->len - (v->types[i] == TYPE_NORMAL && more ? 2 : 0));
     }
     sg_status st = sg_buf_ok(&text) ? SG_OK : sg_fail_nomem(err, "a vocabulary");
     for (size_t i = 0; i < v->n && st == SG_OK; i++)
@@ -353,10 +363,14 @@ static json_t *named_id(json_t *root, json_t *config, const char *key)
 static sg_status special_ids(sg_dict *d, json_t *root, json_t *config, json_t *model_config, bool bert, sg_error *err)
 {
     static const char *const keys[][3] = {
-        {"bos_token", "bos_token_id", "tokenizer.ggml.bos_token_id"},     {"eos_token", "eos_token_id", "tokenizer.ggml.eos_token_id"},
-        {"unk_token", "unk_token_id", "tokenizer.ggml.unknown_token_id"}, {"pad_token", "pad_token_id", "tokenizer.ggml.padding_token_id"},
-        {"sep_token", "sep_token_id", "tokenizer.ggml.seperator_token_id"}, {"mask_token", "mask_token_id", "tokenizer.ggml.mask_token_id"},
-        {"cls_token", "", "tokenizer.ggml.bos_token_id"},                 {"sep_token", "", "tokenizer.ggml.eos_token_id"},
+        {"bos_token", "bos_token_id", "tokenizer.ggml.bos_token_id"},
+        {"eos_token", "eos_token_id", "tokenizer.ggml.eos_token_id"},
+        {"unk_token", "unk_token_id", "tokenizer.ggml.unknown_token_id"},
+        {"pad_token", "pad_token_id", "tokenizer.ggml.padding_token_id"},
+        {"sep_token", "sep_token_id", "tokenizer.ggml.seperator_token_id"},
+        {"mask_token", "mask_token_id", "tokenizer.ggml.mask_token_id"},
+        {"cls_token", "", "tokenizer.ggml.bos_token_id"},
+        {"sep_token", "", "tokenizer.ggml.eos_token_id"},
     };
     size_t n = bert ? 8 : 6; /* GGUF keeps [CLS] as bos and [SEP] as eos too */
     for (size_t i = 0; i < n; i++) {
@@ -385,7 +399,8 @@ static sg_status add_marks(sg_dict *d, json_t *root, json_t *config, sg_error *e
     json_t *bos = json_object_get(config, "add_bos_token"), *eos = json_object_get(config, "add_eos_token");
     bool known = false, begins = template_begins(root, &known);
     if (json_is_boolean(bos) || known)
-        SG_TRY(sg_dict_set_bool(d, "tokenizer.ggml.add_bos_token", json_is_boolean(bos) ? json_is_true(bos) : begins, err));
+        SG_TRY(sg_dict_set_bool(d, "tokenizer.ggml.add_bos_token", json_is_boolean(bos) ? json_is_true(bos) : begins,
+                                err));
     return json_is_boolean(eos) ? sg_dict_set_bool(d, "tokenizer.ggml.add_eos_token", json_is_true(eos), err) : SG_OK;
 }
 
@@ -407,18 +422,22 @@ static sg_status chat_template(sg_dict *d, const sg_weights *w, json_t *config, 
             break;
         }
     }
-    return json_is_string(t) ? sg_dict_set_str(d, "tokenizer.chat_template", json_string_value(t), json_string_length(t), err) : SG_OK;
+    return json_is_string(t)
+               ? sg_dict_set_str(d, "tokenizer.chat_template", json_string_value(t), json_string_length(t), err)
+               : SG_OK;
 }
 
 /* ---- all of it ------------------------------------------------------------------------------ */
 
-static sg_status from_json(sg_dict *d, const sg_weights *w, json_t *root, json_t *config, json_t *model_config, words *v, sg_error *err)
+static sg_status from_json(sg_dict *d, const sg_weights *w, json_t *root, json_t *config, json_t *model_config,
+                           words *v, sg_error *err)
 {
     json_t *model = json_object_get(root, "model");
     const char *type = json_string_value(json_object_get(model, "type"));
     bool piece = json_object_get(model, "max_input_chars_per_word") != NULL || (type && strcmp(type, "WordPiece") == 0);
     if (!json_is_object(json_object_get(model, "vocab")) || (type && strcmp(type, "Unigram") == 0))
-        return sg_fail(err, SG_E_UNSUPPORTED, "tokenizer.json: a model of type %s cannot be written to GGUF", type ? type : "?");
+        return sg_fail(err, SG_E_UNSUPPORTED, "tokenizer.json: a model of type %s cannot be written to GGUF",
+                       type ? type : "?");
     SG_TRY(place_all(v, root, err));
     SG_TRY(fill_holes(v, err));
     if (piece)
@@ -441,7 +460,9 @@ static sg_status no_json(const sg_weights *w, sg_error *err)
         return sg_fail_nomem(err, "a path");
     bool model = sg_path_exists(path);
     sg_free(path);
-    return model ? sg_fail(err, SG_E_UNSUPPORTED, "tokenizer.model without tokenizer.json cannot be written to GGUF yet") : SG_OK;
+    return model
+               ? sg_fail(err, SG_E_UNSUPPORTED, "tokenizer.model without tokenizer.json cannot be written to GGUF yet")
+               : SG_OK;
 }
 
 sg_status sg_tokenizer_meta_hf(sg_dict *meta, const sg_weights *w, uint64_t nvocab, sg_error *err)
@@ -482,8 +503,8 @@ static sg_status read_pieces(const sg_file *f, words *v, sg_buf *text, sg_error 
         memcpy(&len, f->data + at + 4, sizeof len);
         at += 8;
         if (len < 0 || (size_t)len > f->size - at || !(score == score))
-            return sg_fail(err, SG_E_FORMAT, "piece %zu: length %" PRId32 " and score %g at byte %zu of %zu", i, len, (double)score, at,
-                           f->size);
+            return sg_fail(err, SG_E_FORMAT, "piece %zu: length %" PRId32 " and score %g at byte %zu of %zu", i, len,
+                           (double)score, at, f->size);
         const char *p = (const char *)f->data + at;
         for (int32_t k = 0; k < len; k++)
             if (p[k] == ' ' && i > 2)
@@ -492,7 +513,10 @@ static sg_status read_pieces(const sg_file *f, words *v, sg_buf *text, sg_error 
                 sg_buf_addc(text, p[k]);
         v->pieces[i].len = text->len;
         v->scores[i] = (double)score;
-        v->types[i] = i == 0 ? TYPE_UNKNOWN : i < 3 ? TYPE_CONTROL : len == 6 && !memcmp(p, "<0x", 3) ? TYPE_BYTE : TYPE_NORMAL;
+        v->types[i] = i == 0                             ? TYPE_UNKNOWN
+                      : i < 3                            ? TYPE_CONTROL
+                      : len == 6 && !memcmp(p, "<0x", 3) ? TYPE_BYTE
+                                                         : TYPE_NORMAL;
         at += (size_t)len;
     }
     if (at != f->size)

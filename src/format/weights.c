@@ -118,8 +118,8 @@ sg_status sg_weights_check_overlap(const sg_weights *w, const sg_file *f, sg_err
     sg_status st = SG_OK;
     for (size_t i = 1; i < n && st == SG_OK; i++)
         if (order[i]->offset - order[i - 1]->offset < order[i - 1]->bytes)
-            st = sg_fail(err, SG_E_FORMAT, "tensors '%s' and '%s' share bytes at %zu", order[i - 1]->name, order[i]->name,
-                         order[i]->offset);
+            st = sg_fail(err, SG_E_FORMAT, "tensors '%s' and '%s' share bytes at %zu", order[i - 1]->name,
+                         order[i]->name, order[i]->offset);
     sg_free(order);
     return st;
 }
@@ -134,7 +134,8 @@ bool sg_tensor_size(sg_tensor *t, const char **why)
     uint64_t n = t->ne[0] / info->block, bytes, values = t->ne[0];
     bool over = __builtin_mul_overflow(n, info->bytes, &bytes);
     for (int i = 1; i < t->ndim; i++)
-        over = __builtin_mul_overflow(bytes, t->ne[i], &bytes) || __builtin_mul_overflow(values, t->ne[i], &values) || over;
+        over = __builtin_mul_overflow(bytes, t->ne[i], &bytes) || __builtin_mul_overflow(values, t->ne[i], &values) ||
+               over;
     if (over || bytes > INT64_MAX || values > INT64_MAX) {
         *why = "its size does not fit 63 bits";
         return false;
@@ -179,7 +180,8 @@ sg_status sg_weights_open(sg_weights **w, const char *path, sg_error *err)
     return open_with(w, sg_weights_new(SG_SOURCE_GGUF, path), sg_gguf_open, err);
 }
 
-sg_status sg_weights_open_bytes(sg_weights **w, sg_source source, const void *data, size_t size, const char *name, sg_error *err)
+sg_status sg_weights_open_bytes(sg_weights **w, sg_source source, const void *data, size_t size, const char *name,
+                                sg_error *err)
 {
     sg_weights *new = sg_weights_new(source, name);
     if (new) {
