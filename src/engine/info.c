@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "format/embedded.h"
 #include "format/safetensors.h"
+#include "engine/tokenizer_open.h"
 #include "format/weights.h"
 #include "model/model.h"
 
@@ -273,6 +274,19 @@ static sg_status check_prefix(const sg_weights *w, sg_error *err)
                    arch.data);
 }
 
+/* The tokenizer that a model brings: none at all is fine (encoders of other things), a broken one is not. */
+static sg_status check_tokenizer(const sg_weights *w, sg_error *err)
+{
+    const sg_dict *meta = sg_weights_meta(w);
+    bool any = sg_weights_source(w) == SG_SOURCE_HF && sg_weights_tokenizer_json(w);
+    for (size_t i = 0; sg_weights_source(w) == SG_SOURCE_GGUF && i < sg_dict_count(meta); i++)
+        any |= strncmp(sg_dict_key(meta, i), "tokenizer.ggml.", 15) == 0;
+    sg_tokenizer *t = NULL;
+    sg_status st = any ? sg_tokenizer_of_weights(&t, w, NULL, err) : SG_OK;
+    sg_tokenizer_free(t);
+    return st;
+}
+
 static sg_status check_model(const char *path, sg_error *err)
 {
     sg_weights *w = NULL;
@@ -282,7 +296,17 @@ static sg_status check_model(const char *path, sg_error *err)
         st = sg_model_check(w, NULL, err);
     if (st != SG_OK)
         sg_fail_at(err, st, "%s", path);
+    else
+        st = check_tokenizer(w, err);
     sg_weights_close(w);
+    return st;
+}
+
+static sg_status check_lone_tokenizer(const char *path, sg_error *err)
+{
+    sg_tokenizer *t = NULL;
+    sg_status st = sg_tokenizer_open(&t, path, err);
+    sg_tokenizer_free(t);
     return st;
 }
 
@@ -290,5 +314,8 @@ sg_status sg_check(const char *path, sg_error *err)
 {
     if (!sg_path_is_directory(path) && ends_with(path, ".safetensors"))
         return sg_safetensors_check(path, err);
+    if (!sg_path_is_directory(path) &&
+        (ends_with(path, ".json") || ends_with(path, ".model") || ends_with(path, ".tok.bin") || ends_with(path, "tokenizer.bin")))
+        return check_lone_tokenizer(path, err);
     return check_model(path, err);
 }

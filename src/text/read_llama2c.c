@@ -12,6 +12,8 @@
 #include <math.h>
 #include <string.h>
 
+enum { PIECES_MIN = 32 }; /* an alphabet and the three special tokens; the smallest in use has 105 */
+
 typedef struct piece {
     float score;
     uint32_t len;
@@ -62,8 +64,8 @@ static sg_status read_model(sg_tokenizer *t, const char *data, size_t n, sg_erro
     memcpy(&longest, data, 4);
     for (; at < n; count++)
         SG_TRY(next(data, n, &at, longest, count, &p, err));
-    if (count < 4)
-        return sg_fail(err, SG_E_FORMAT, "tokenizer.bin: %zu pieces", count);
+    if (count < PIECES_MIN)
+        return sg_fail(err, SG_E_FORMAT, "tokenizer.bin: %zu pieces, at least %d make a vocabulary", count, PIECES_MIN);
     t->model = SG_TEXT_SPM;
     t->byte_fallback = t->fuse_unknown = true;
     t->decoder = SG_DECODE_BLANK;
