@@ -427,6 +427,7 @@ static sg_status read_part(sg_weights *w, uint64_t i, uint64_t n, sg_error *err)
     sg_dict *meta = sg_dict_new();
     if (!meta)
         return sg_fail_nomem(err, "metadata");
+    w->nfile = (size_t)i + 1; /* there is room: the name says n; closing one that was not opened is fine */
     sg_error own;
     sg_status st = sg_file_open(&w->files[i], path, &own);
     if (st == SG_OK)
@@ -459,7 +460,6 @@ static sg_status read_parts(sg_weights *w, sg_error *err)
     if (w->borrowed)
         return sg_fail(err, SG_E_UNSUPPORTED, "split.count is %" PRIu64 ": a model in memory cannot be split", n);
     for (uint64_t i = 1; i < n; i++) {
-        w->nfile = i + 1; /* closing one that was not opened is fine */
         SG_TRY(read_part(w, i, n, err));
     }
     SG_TRY(sg_dict_u64(w->meta, "split.tensors.count", w->n, &total, err));
