@@ -18,6 +18,10 @@ export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=1:strict_string_checks=1:detect
 export UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1:halt_on_error=1}
 export TSAN_OPTIONS=${TSAN_OPTIONS:-halt_on_error=1}
 
+# with COMPILER: the compiler, through ccache where that is installed
+with() { if command -v ccache >/dev/null 2>&1; then echo "ccache $1"; else echo "$1"; fi; }
+gcc=$(with gcc) clang=$(with clang)
+
 say() { printf '\n== %s\n' "$*"; }
 
 # one CHECK...: a check that is one command
@@ -65,10 +69,10 @@ for stage in $stages; do
 		one tools/check_layers.sh
 		;;
 	gcc)
-		if CC=gcc setup build; then suite build; else one false build with gcc; fi
+		if CC=$gcc setup build; then suite build; else one false build with gcc; fi
 		;;
 	isa)
-		if CC=gcc setup build; then
+		if CC=$gcc setup build; then
 			for isa in c avx2 avx512; do
 				if SEGUE_ISA=$isa build/segue info >/dev/null 2>&1; then
 					echo "SEGUE_ISA=$isa"
@@ -82,17 +86,17 @@ for stage in $stages; do
 		fi
 		;;
 	clang)
-		if CC=clang setup build-clang; then suite build-clang; else one false build with clang; fi
+		if CC=$clang setup build-clang; then suite build-clang; else one false build with clang; fi
 		;;
 	asan)
-		if CC=clang setup build-asan -Db_sanitize=address,undefined -Db_lundef=false -Doptimization=1; then
+		if CC=$clang setup build-asan -Db_sanitize=address,undefined -Db_lundef=false -Doptimization=1; then
 			suite build-asan --timeout-multiplier 6
 		else
 			one false build with sanitizers
 		fi
 		;;
 	tsan)
-		if CC=clang setup build-tsan -Db_sanitize=thread -Db_lundef=false -Doptimization=1; then
+		if CC=$clang setup build-tsan -Db_sanitize=thread -Db_lundef=false -Doptimization=1; then
 			suite build-tsan --suite threads --timeout-multiplier 10
 		else
 			one false build with the thread sanitizer
