@@ -31,13 +31,6 @@
 
 enum { ROWS = 6 }; /* rows of x at a time: 6 sums, 6 more where they are flushed, and operands fit 16 registers */
 
-/* The compilers disagree about the type of a 16-bit shift's count. */
-#ifdef __clang__
-typedef unsigned shift16;
-#else
-typedef int shift16;
-#endif
-
 /* ---- a type's constants ----------------------------------------------------------------------------- */
 
 typedef struct kind {
@@ -81,7 +74,7 @@ INLINE __m256i codes(sg_dtype type, const uint8_t *plane, int v, __m256i table)
         return _mm256_xor_si256(load32(plane + v * 64), _mm256_set1_epi8((char)0x80));
     __m256i q;
     if (f.bits < 4) {
-        q = _mm256_srli_epi16(load32(plane + v / 4 * 64), (shift16)(2 * (v % 4)));
+        q = _mm256_srli_epi16(load32(plane + v / 4 * 64), 2 * (v % 4));
         q = _mm256_and_si256(q, _mm256_set1_epi8(3));
     } else {
         q = load32(plane + v % 4 * 64);
@@ -90,13 +83,13 @@ INLINE __m256i codes(sg_dtype type, const uint8_t *plane, int v, __m256i table)
     if (f.bits == 5 || f.bits == 3) { /* one more bit, from bit v of the last vector to bit 4 or 2 */
         int to = f.bits - 1;
         __m256i high = load32(plane + (f.bits == 5 ? 256 : 128));
-        high = v > to ? _mm256_srli_epi16(high, (shift16)(v - to)) : _mm256_slli_epi16(high, (shift16)(to - v));
+        high = v > to ? _mm256_srli_epi16(high, v - to) : _mm256_slli_epi16(high, to - v);
         q = _mm256_or_si256(q, _mm256_and_si256(high, _mm256_set1_epi8((char)(1 << to))));
     }
     if (f.bits == 6) {
         __m256i high = load32(plane + 256 + v / 4 * 64);
         int from = 2 * (v % 4);
-        high = from > 4 ? _mm256_srli_epi16(high, (shift16)(from - 4)) : _mm256_slli_epi16(high, (shift16)(4 - from));
+        high = from > 4 ? _mm256_srli_epi16(high, from - 4) : _mm256_slli_epi16(high, 4 - from);
         q = _mm256_or_si256(q, _mm256_and_si256(high, _mm256_set1_epi8(0x30)));
     }
     return f.table ? _mm256_shuffle_epi8(table, q) : q;
