@@ -28,6 +28,7 @@ typedef struct real_lm {
     sg_kv_pool *pool;
     sg_tokenizer *tokenizer;
     sg_template *template;
+    sg_error template_error; /* why there is none, although the model brings one: said when it is asked for */
     sg_token longest; /* the token with the most bytes */
     int nvocab;
 } real_lm;
@@ -128,6 +129,11 @@ static sg_status real_render(void *self, const sg_chat *chat, char **text, size_
     const real_lm *m = self;
     sg_template_input in = {.messages = chat->messages, .tools = chat->tools, .documents = chat->documents, .options = chat->variables,
                             .add_generation_prompt = !chat->no_generation_prompt};
+    if (!m->template) {
+        if (err)
+            *err = m->template_error;
+        return m->template_error.status;
+    }
     return sg_template_render(m->template, &in, text, n, NULL, err);
 }
 
@@ -165,12 +171,12 @@ static sg_status open_text(real_lm *m, sg_lm *lm, const sg_engine_options *o, sg
         return sg_fail(err, SG_E_ARGUMENT, "%s: a llama2.c model needs --tokenizer FILE", o->model);
     sg_status st = SG_E_NOT_FOUND;
     if (sg_weights_source(m->weights) == SG_SOURCE_GGUF)
-        st = sg_template_in_dict(meta) ? sg_template_from_dict(&m->template, meta, NULL, err) : SG_E_NOT_FOUND;
+        st = sg_template_in_dict(meta) ? sg_template_from_dict(&m->template, meta, NULL, &m->template_error) : SG_E_NOT_FOUND;
     else if (sg_weights_source(m->weights) == SG_SOURCE_HF)
-        st = sg_template_open(&m->template, o->model, NULL, err);
-    if (st != SG_OK && st != SG_E_NOT_FOUND)
-        return st;
-    lm->chat_template = st == SG_OK;
+        st = sg_template_open(&m->template, o->model, NULL, &m->template_error);
+    if (st == SG_E_NOMEM)
+        return sg_fail_nomem(err, "the chat template");
+    lm->chat_template = st != SG_E_NOT_FOUND; /* one that is broken fails requests for chat, and nothing else */
     size_t most = 0;
     m->longest = -1;
     for (size_t i = 0; i < sg_tokenizer_size(m->tokenizer); i++) {
