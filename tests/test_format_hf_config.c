@@ -150,6 +150,22 @@ TEST(yarn_factors)
     sg_weights_close(w);
 }
 
+TEST(longrope_of_both_styles_is_the_same)
+{
+    NEED_SHARED();
+    CHECK_OK(open_changed(&w, "phi3-longrope",
+                          "{\"rope_theta\":null,\"rope_scaling\":null,\"partial_rotary_factor\":null,"
+                          "\"original_max_position_embeddings\":null,\"rope_parameters\":{\"rope_type\":\"longrope\","
+                          "\"rope_theta\":10000.0,\"partial_rotary_factor\":0.75,\"original_max_position_embeddings\":64,"
+                          "\"short_factor\":[1.0,1.25,1.5,1.5,2.0,2.5],\"long_factor\":[1.0,1.5,2.5,4.0,7.0,12.0]}}",
+                          &err));
+    CHECK(number(w, "phi3.rope.scaling.original_context_length") == 64);
+    CHECK(number(w, "phi3.rope.dimension_count") == 12);
+    CHECK_NEAR(number(w, "phi3.rope.scaling.attn_factor"), sqrt(1 + log(4) / log(64)), 1e-6);
+    CHECK(((const float *)sg_weights_find(w, "rope_factors_long.weight")->data)[5] == 12.0f);
+    sg_weights_close(w);
+}
+
 TEST(what_is_not_understood_is_refused)
 {
     static const struct {

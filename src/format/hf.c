@@ -18,7 +18,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { MAX_CONFIG = 16 << 20, MAX_INDEX = 64 << 20, MAX_NAME = 512 };
+enum { MAX_CONFIG = 16 << 20, MAX_INDEX = 32 << 20, MAX_NAME = 512 };
 
 static const sg_hf_family *const groups[] = {
     sg_hf_llama_families,   sg_hf_qwen_families,     sg_hf_gemma_families,   sg_hf_phi_families,  sg_hf_olmo_families,

@@ -5,9 +5,10 @@ static sg_status phi3(sg_hf *h, sg_error *err)
 {
     double partial = 0;
     uint64_t original = 0, window = 0, context = 0;
+    json_t *newer = json_object_get(h->config, "rope_parameters");
     SG_TRY(sg_hf_base(h, err));
     SG_TRY(sg_hf_f64(h, "partial_rotary_factor", 1, &partial, err));
-    json_t *own = json_object_get(json_object_get(h->config, "rope_parameters"), "partial_rotary_factor");
+    json_t *own = json_object_get(newer, "partial_rotary_factor");
     if (json_is_number(own))
         partial = json_number_value(own);
     if (!(partial > 0 && partial <= 1))
@@ -18,6 +19,9 @@ static sg_status phi3(sg_hf *h, sg_error *err)
     SG_TRY(sg_hf_u64(h, "sliding_window", 0, &window, err));
     SG_TRY(sg_hf_set_u64(h, "attention.sliding_window", window, err));
     SG_TRY(sg_hf_u64(h, "max_position_embeddings", 0, &context, err));
+    json_t *stated = json_object_get(newer, "original_max_position_embeddings");
+    if (json_is_integer(stated) && json_integer_value(stated) > 0 && json_integer_value(stated) <= UINT32_MAX)
+        context = (uint64_t)json_integer_value(stated);
     SG_TRY(sg_hf_u64(h, "original_max_position_embeddings", context, &original, err));
     return sg_hf_set_u64(h, "rope.scaling.original_context_length", original, err);
 }

@@ -5,7 +5,7 @@
  *
  * The data must be covered exactly: sorted by begin, each tensor starts where the one before it ends and
  * the last ends with the file.  That also rules out overlap.  The JSON parser bounds depth and rejects
- * duplicate names; a header may be 100 MB at most, the limit of the reference reader.
+ * duplicate names.  A header may be 32 MiB (300,000 tensors); JSON made to waste takes 40 times that.
  */
 #include "format/safetensors.h"
 
@@ -16,7 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_HEADER = 100000000, MAX_NAME = 4096 };
+enum { MAX_HEADER = 32 << 20, MAX_NAME = 4096 };
 
 static const struct {
     const char *name;
