@@ -186,7 +186,7 @@ SG_INLINE void amx_mul(sg_dtype type, float *const *out, const void *const *x, i
     SG_AMX_RELEASE();
 }
 
-enum { FEW_ROWS = 8 }; /* at most: the AVX-512 kernel is as fast (kcheck --bench, M = 8 and 16) */
+enum { FEW_ROWS = 15 }; /* at most: the AVX-512 kernel is as fast (kcheck --bench) */
 
 #define DEFINE(name, type)                                                                                                 \
     static size_t name##_bytes(int k) { return sg_tile_bytes(type, k); }                                                   \

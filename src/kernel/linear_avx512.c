@@ -1,6 +1,6 @@
 /* kernel/linear_avx512.c - linear layers with AVX-512 and VNNI: block-quantised types.
  *
- * Few rows (up to 8): straight from the packed tile, bound by memory.  A group of 32 columns is 8 vectors
+ * Few rows (up to 16, 8 at a time): straight from the packed tile, bound by memory.  A group of 32 columns is 8 vectors
  * [16 rows of W][4 columns]; each is unpacked once and multiplied with four broadcast activations of every
  * row of x:
  *
@@ -8,8 +8,8 @@
  *     dot[m] += VPDPBUSD(codes v, x[m][4v .. 4v+3])  v = 0 .. 7
  *     acc[m]  = fma(float(dot[m]), scale * d[m], acc[m]);   minimum: acc[m] = fma(offset, sx[m], acc[m])
  *
- * More rows: the codes of one tile and up to 1024 columns are unpacked to bytes in the first level cache and
- * serve up to 256 rows, 8 at a time.  The integers are exact and the float operations are the same, so both
+ * More rows: the codes of two tiles and up to 512 columns are unpacked to bytes in the first level cache and
+ * serve up to 256 rows, 6 at a time.  The integers are exact and the float operations are the same, so both
  * ways, and the AMX table's, give the same bits.
  */
 #include "kernel/linear_wide.h"
@@ -120,101 +120,128 @@ SG_INLINE void small_mul(sg_dtype type, float *const *out, const void *const *x,
 
 /* ---- many rows --------------------------------------------------------------------- */
 
+/* What differs between types once the codes are bytes.  shift: log2 of the zero code, 0 for none. */
 typedef struct wide_kind {
     int halves;
     bool min;
+    unsigned shift;
 } wide_kind;
 
-/* MB rows with the groups of w; acc [MB][16] is read and written. */
-SG_INLINE void wide_rows(wide_kind kind, int MB, float (*sums)[SG_TILE], const sg_wide *w, const uint8_t *const *x, act_offsets at,
-                         int b0, int ngroup, __m128i shift)
+enum { TILE_SUMS = SG_WIDE_ROWS * SG_TILE };
+
+/* MB rows with the groups of NT tiles; sums (rows of 16, tiles TILE_SUMS apart) are read and written.  Two tiles share each broadcast
+ * of activations: with one, loads would bound the loop. */
+SG_INLINE void wide_rows(wide_kind kind, int NT, int MB, float *sums, const sg_wide *w, const uint8_t *const *x, act_offsets at, int b0, int ngroup)
 {
-    __m512 acc[8];
-#pragma GCC unroll 8
-    for (int m = 0; m < MB; m++)
-        acc[m] = _mm512_load_ps(sums[m]);
+    __m512 acc[2][6];
+#pragma GCC unroll 2
+    for (int t = 0; t < NT; t++)
+#pragma GCC unroll 6
+        for (int m = 0; m < MB; m++)
+            acc[t][m] = _mm512_load_ps(sums + t * TILE_SUMS + m * SG_TILE);
     for (int g = 0; g < ngroup; g++) {
         int b = b0 + g;
 #pragma GCC unroll 2
         for (int h = 0; h < kind.halves; h++) {
-            __m512i dot[8];
-#pragma GCC unroll 8
+            __m512i dot[2][6];
+#pragma GCC unroll 6
             for (int m = 0; m < MB; m++) {
                 int32_t neg = kind.halves == 2 ? int_at(x[m] + at.neg16 + (size_t)(8 * b + 4 * h)) : int_at(x[m] + at.neg + (size_t)(4 * b));
-                dot[m] = kind.min ? _mm512_setzero_si512() : _mm512_sll_epi32(_mm512_set1_epi32(neg), shift);
+                dot[0][m] = kind.shift ? _mm512_slli_epi32(_mm512_set1_epi32(neg), kind.shift) : _mm512_setzero_si512();
+                dot[1][m] = dot[0][m];
             }
             int v0 = h * 4, v1 = kind.halves == 2 ? v0 + 4 : 8;
 #pragma GCC unroll 8
-            for (int v = v0; v < v1; v++) {
-                __m512i code = _mm512_load_si512(w->code[g][v]);
-#pragma GCC unroll 8
-                for (int m = 0; m < MB; m++)
-                    dot[m] = _mm512_dpbusd_epi32(dot[m], code, _mm512_set1_epi32(int_at(x[m] + b * 32 + v * 4)));
-            }
-            __m512 scale = _mm512_load_ps(w->scale[g][h]), offset = _mm512_load_ps(w->offset[g][h]);
-#pragma GCC unroll 8
+            for (int v = v0; v < v1; v++)
+#pragma GCC unroll 6
+                for (int m = 0; m < MB; m++) {
+                    __m512i four = _mm512_set1_epi32(int_at(x[m] + b * 32 + v * 4));
+#pragma GCC unroll 2
+                    for (int t = 0; t < NT; t++)
+                        dot[t][m] = _mm512_dpbusd_epi32(dot[t][m], _mm512_load_si512(w[t].code[g][v]), four);
+                }
+#pragma GCC unroll 6
             for (int m = 0; m < MB; m++) {
                 float d = float_at(x[m] + at.d + (size_t)(4 * b));
-                acc[m] = sg_group_end(acc[m], dot[m], scale, d);
-                if (kind.min) {
-                    float sx = kind.halves == 2 ? -(float)int_at(x[m] + at.neg16 + (size_t)(8 * b + 4 * h)) * d
-                                                : float_at(x[m] + at.sx + (size_t)(4 * b));
-                    acc[m] = _mm512_fmadd_ps(offset, _mm512_set1_ps(sx), acc[m]);
+                float sx = !kind.min          ? 0
+                           : kind.halves == 2 ? -(float)int_at(x[m] + at.neg16 + (size_t)(8 * b + 4 * h)) * d
+                                              : float_at(x[m] + at.sx + (size_t)(4 * b));
+#pragma GCC unroll 2
+                for (int t = 0; t < NT; t++) {
+                    acc[t][m] = sg_group_end(acc[t][m], dot[t][m], _mm512_load_ps(w[t].scale[g][h]), d);
+                    if (kind.min)
+                        acc[t][m] = _mm512_fmadd_ps(_mm512_load_ps(w[t].offset[g][h]), _mm512_set1_ps(sx), acc[t][m]);
                 }
             }
         }
     }
-#pragma GCC unroll 8
-    for (int m = 0; m < MB; m++)
-        _mm512_store_ps(sums[m], acc[m]);
+#pragma GCC unroll 2
+    for (int t = 0; t < NT; t++)
+#pragma GCC unroll 6
+        for (int m = 0; m < MB; m++)
+            _mm512_store_ps(sums + t * TILE_SUMS + m * SG_TILE, acc[t][m]);
 }
 
-#define WIDE(halves, min)                                                                                                  \
-    static __attribute__((noinline)) void wide_##halves##_##min(float (*sums)[SG_TILE], const sg_wide *w, const uint8_t *const *x, \
-                                                                int nrow, act_offsets at, int b0, int ngroup, __m128i shift) \
+typedef void wide_fn(int ntile, float *sums, const sg_wide *w, const uint8_t *const *x, int nrow, act_offsets at,
+                     int b0, int ngroup);
+
+#define WIDE(name, ...)                                                                                                    \
+    static void wide_##name(int ntile, float *sums, const sg_wide *w, const uint8_t *const *x, int nrow, \
+                            act_offsets at, int b0, int ngroup)                                                            \
     {                                                                                                                      \
-        int m = 0;                                                                                                         \
-        for (; m + 8 <= nrow; m += 8)                                                                                      \
-            wide_rows((wide_kind){halves, min}, 8, sums + m, w, x + m, at, b0, ngroup, shift);                             \
-        for (; m + 3 <= nrow; m += 3)                                                                                      \
-            wide_rows((wide_kind){halves, min}, 3, sums + m, w, x + m, at, b0, ngroup, shift);                             \
-        for (; m < nrow; m++)                                                                                              \
-            wide_rows((wide_kind){halves, min}, 1, sums + m, w, x + m, at, b0, ngroup, shift);                             \
+        const wide_kind kind = {__VA_ARGS__};                                                                              \
+        int m = 0, rest = nrow % 6;                                                                                        \
+        for (; ntile == 2 && m + 6 <= nrow; m += 6)                                                                        \
+            wide_rows(kind, 2, 6, sums + m * SG_TILE, w, x + m, at, b0, ngroup);          \
+        for (; ntile == 2 && rest && m + 2 <= nrow; m += 2)                                                                \
+            wide_rows(kind, 2, 2, sums + m * SG_TILE, w, x + m, at, b0, ngroup);          \
+        for (int t = 0; t < ntile; t++)                                                                                    \
+            for (int i = m; i < nrow; i++)                                                                                 \
+                wide_rows(kind, 1, 1, sums + t * TILE_SUMS + i * SG_TILE, w + t, x + i, at, b0, ngroup);  \
     }
-WIDE(1, 0)
-WIDE(1, 1)
-WIDE(2, 0)
-WIDE(2, 1)
+WIDE(zero_8, 1, false, 3)
+WIDE(zero_16, 1, false, 4)
+WIDE(zero_128, 1, false, 7)
+WIDE(min, 1, true, 0)
+WIDE(halves_4, 2, false, 2)
+WIDE(halves_32, 2, false, 5)
+WIDE(halves_min, 2, true, 0)
+
+/* The function for a type; a constant when `type` is. */
+SG_INLINE wide_fn *wide_of(sg_dtype type)
+{
+    const sg_tile_form f = sg_tile_form_of(type);
+    if (f.halves == 2)
+        return f.min ? wide_halves_min : f.zero == 4 ? wide_halves_4 : wide_halves_32;
+    return f.min ? wide_min : f.zero == 8 ? wide_zero_8 : f.zero == 16 ? wide_zero_16 : wide_zero_128;
+}
+
+enum { WIDE_STEP = 16 }; /* groups at once: two tiles' codes are 16 KiB */
 
 SG_INLINE void wide_mul(sg_dtype type, float *const *out, const void *const *x, int nrow, const void *packed, int tile0,
                         int tile1, int n, int k)
 {
-    const sg_tile_form f = sg_tile_form_of(type);
     act_offsets at = act_offsets_of(k);
-    __m128i shift = _mm_cvtsi32_si128(sg_tile_zero_shift(type));
-    sg_wide w;
-    _Alignas(64) float sums[SG_WIDE_ROWS][SG_TILE];
-    for (int tile = tile0; tile < tile1; tile++)
+    sg_wide w[2];
+    _Alignas(64) float sums[2 * TILE_SUMS];
+    for (int tile = tile0; tile < tile1; tile += 2)
         for (int m0 = 0; m0 < nrow; m0 += SG_WIDE_ROWS) {
-            int rows = nrow - m0 < SG_WIDE_ROWS ? nrow - m0 : SG_WIDE_ROWS;
-            const uint8_t *const *at_row = (const uint8_t *const *)x + m0;
-            memset(sums, 0, (size_t)rows * sizeof *sums);
-            for (int b0 = 0; b0 < k / 32; b0 += SG_WIDE_GROUPS) {
-                int ngroup = k / 32 - b0 < SG_WIDE_GROUPS ? k / 32 - b0 : SG_WIDE_GROUPS;
-                sg_wide_unpack(type, false, &w, packed, tile, k, b0, ngroup);
-                if (f.halves == 1 && !f.min)
-                    wide_1_0(sums, &w, at_row, rows, at, b0, ngroup, shift);
-                else if (f.halves == 1)
-                    wide_1_1(sums, &w, at_row, rows, at, b0, ngroup, shift);
-                else if (!f.min)
-                    wide_2_0(sums, &w, at_row, rows, at, b0, ngroup, shift);
-                else
-                    wide_2_1(sums, &w, at_row, rows, at, b0, ngroup, shift);
+            int rows = nrow - m0 < SG_WIDE_ROWS ? nrow - m0 : SG_WIDE_ROWS, ntile = tile1 - tile < 2 ? 1 : 2;
+            for (int t = 0; t < ntile; t++)
+                memset(sums + t * TILE_SUMS, 0, (size_t)rows * SG_TILE * sizeof *sums);
+            for (int b0 = 0; b0 < k / 32; b0 += WIDE_STEP) {
+                int ngroup = k / 32 - b0 < WIDE_STEP ? k / 32 - b0 : WIDE_STEP;
+                for (int t = 0; t < ntile; t++)
+                    sg_wide_unpack(type, false, &w[t], packed, tile + t, k, b0, ngroup);
+                wide_of(type)(ntile, sums, w, (const uint8_t *const *)x + m0, rows, at, b0, ngroup);
             }
-            for (int m = 0; m < rows; m++)
-                sg_store_tile_row(out[m0 + m], _mm512_load_ps(sums[m]), tile, n);
+            for (int t = 0; t < ntile; t++)
+                for (int m = 0; m < rows; m++)
+                    sg_store_tile_row(out[m0 + m], _mm512_load_ps(sums + t * TILE_SUMS + m * SG_TILE), tile + t, n);
         }
 }
+
+enum { FEW_ROWS = 16 }; /* at most: straight from the packed tile is as fast (kcheck --bench) */
 
 /* ---- the table -------------------------------------------------------------------------- */
 
@@ -223,7 +250,7 @@ SG_INLINE void wide_mul(sg_dtype type, float *const *out, const void *const *x, 
     static void name##_pack(void *t, const void *s, int rows, int k) { sg_tile_pack(type, t, s, rows, k); }                \
     static void name##_mul(float *const *out, const void *const *x, int nrow, const void *packed, int tile0, int tile1, int n, int k) \
     {                                                                                                                      \
-        if (nrow <= 8)                                                                                                     \
+        if (nrow <= FEW_ROWS)                                                                                                  \
             small_mul(type, out, x, nrow, packed, tile0, tile1, n, k);                                                     \
         else                                                                                                               \
             wide_mul(type, out, x, nrow, packed, tile0, tile1, n, k);                                                      \
