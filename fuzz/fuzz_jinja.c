@@ -7,8 +7,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const sg_template_input input = {
-        .messages = "[{\"role\": \"system\", \"content\": \"Be brief.\"}, {\"role\": \"user\", \"content\": [{\"type\": \"text\", \"text\": \"h\\u00e9\"}]},"
-                    "{\"role\": \"assistant\", \"content\": null, \"tool_calls\": [{\"function\": {\"name\": \"f\", \"arguments\": {\"x\": 1.5}}}]}]",
+        .messages = "[{\"role\": \"system\", \"content\": \"Be brief.\"},"
+                    "{\"role\": \"user\", \"content\": [{\"type\": \"text\", \"text\": \"h\\u00e9\"}]},"
+                    "{\"role\": \"assistant\", \"content\": null,"
+                    "\"tool_calls\": [{\"function\": {\"name\": \"f\", \"arguments\": {\"x\": 1.5}}}]}]",
         .tools = "[{\"type\": \"function\", \"function\": {\"name\": \"f\", \"parameters\": {\"type\": \"object\", \"properties\": {}}}}]",
         .options = "{\"n\": 3, \"l\": [3, 1, 2], \"d\": {\"a\": \"x\", \"b\": null}, \"s\": \"a b,c\"}",
         .bos = "<s>",

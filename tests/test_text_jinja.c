@@ -98,6 +98,10 @@ TEST(jinja_bounds_what_templates_take)
         {"{% for a in range(99999) %}{% for b in range(99999) %}xxxxxxxxxxxxxxxx{% endfor %}{% endfor %}", SG_E_LIMIT},
         {"{% set s = namespace(x='ab') %}{% for a in range(64) %}{% set s.x = s.x ~ s.x %}{% endfor %}", SG_E_LIMIT},
         {"{% set s = namespace(x=[]) %}{% for a in range(64) %}{% set s.x = [s.x, s.x] %}{% endfor %}{{ s.x }}", SG_E_LIMIT},
+        {"{% set a = range(99999)|list %}{% for i in a %}{% set x = 'q' in a %}{% endfor %}", SG_E_LIMIT},
+        {"{% set a = range(99999)|list %}{% set b = range(99999)|list %}{% for i in a %}{% set x = a == b %}{% endfor %}", SG_E_LIMIT},
+        {"{% set s = 'a' * 1000000 %}{% for i in range(99999) %}{% set x = s.isalpha() or s.startswith(s) %}{% endfor %}", SG_E_LIMIT},
+        {"{% for a in range(99999) %}{% for b in range(99999) %}{% set x = (1e300 / 7)|round(300) %}{% endfor %}{% endfor %}", SG_E_LIMIT},
         {"{{ 'a' * 1000000000000 }}", SG_E_LIMIT},
         {"{{ [0] * 1000000000000 }}", SG_E_LIMIT},
         {"{{ '%2000000000d' % 1 }}", SG_E_LIMIT},
@@ -128,6 +132,7 @@ TEST(jinja_bounds_what_templates_take)
         CHECK(sg_clock_us() - start < 20000000); /* sanitizers are slow; the check of the limits themselves is by steps */
     }
     CHECK(gives("{{ (-9223372036854775807 - 1) % -1 }}", "0"));
+    CHECK(gives("{{ ('a' * 1000000)|wordwrap(1)|length }} {{ ('<' * 1000000)|striptags|length }}", "1999999 1000000"));
     CHECK(gives("{{ 'a' * -1 }}{{ l[-99:99] }}{{ l[99:] }}{{ 'ab'[:-99:-1] }}", "[1, 2, 3][]ba"));
 }
 

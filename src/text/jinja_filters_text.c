@@ -59,6 +59,7 @@ FILTER(f_truncate)
     UNUSED;
     sg_jval s = sg_jval_to_str(j, v), end = a[2].kind == SG_J_ABSENT ? sg_jval_cstr("...") : sg_jval_to_str(j, a[2]);
     int64_t length = sg_jarg_int(j, a[0], 255), leeway = a[3].kind == SG_J_NONE ? 5 : sg_jarg_int(j, a[3], 5);
+    sg_jinja_charge(j, s.n / 64);
     int64_t n = (int64_t)sg_jstr_length(s.s, s.n), nend = (int64_t)sg_jstr_length(end.s, end.n);
     if (sg_jinja_ok(j) && (length < nend || leeway < 0 || leeway > INT32_MAX || length > INT64_MAX - INT32_MAX))
         sg_jinja_fail(j, SG_E_ARGUMENT, "truncate: the length or the leeway does not fit");
@@ -141,10 +142,11 @@ static void wrap_line(sg_jinja_text *t, sg_jval line, int64_t width, bool break_
         if (word > 0)
             sg_jinja_text_add(t, line.s + at, space - at);
         while (break_long && gap + word > width && word > 0 && sg_jinja_charge(t->j, 1)) {
-            size_t part = sg_jstr_offset(line.s + space, end - space, (size_t)(width > gap ? width - gap : 1));
+            int64_t taken = width > gap ? width - gap : 1;
+            size_t part = sg_jstr_offset(line.s + space, end - space, (size_t)taken);
             sg_jinja_text_add(t, line.s + space, part);
             space += part;
-            word = (int64_t)sg_jstr_length(line.s + space, end - space);
+            word -= taken < word ? taken : word;
             gap = column = 0;
             if (word > 0)
                 sg_jinja_text_add(t, joint.s, joint.n);
@@ -192,8 +194,9 @@ FILTER(f_striptags)
     UNUSED;
     sg_jval s = sg_jval_to_str(j, v);
     sg_jinja_text t = {.j = j}, out = {.j = j};
+    const char *last = s.n ? memrchr(s.s, '>', s.n) : NULL;
     for (size_t i = 0; i < s.n && sg_jinja_charge(j, 1);) {
-        const char *close = s.s[i] == '<' ? memchr(s.s + i, '>', s.n - i) : NULL;
+        const char *close = s.s[i] == '<' && last && s.s + i < last ? memchr(s.s + i, '>', s.n - i) : NULL;
         size_t used;
         uint32_t cp = s.s[i] == '&' ? entity(s.s + i, s.n - i, &used) : 0;
         if (close)

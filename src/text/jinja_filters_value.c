@@ -151,6 +151,8 @@ FILTER(f_round)
         return sg_jval_float(nearbyint(x * scale) / scale);
     /* The decimal digits of x decide, as in Python: printing rounds them correctly. */
     char out[720];
+    if (!sg_jinja_charge(j, 200)) /* hundreds of digits take some microseconds */
+        return v;
     sg_jinja_format_double(out, sizeof out, 'f', (int)digits, x);
     return sg_jval_float(sg_jinja_strtod(out, NULL));
 }

@@ -112,6 +112,8 @@ static void put_float(sg_jinja_text *t, const field *f, double x)
 {
     char out[480];
     char type = f->type == '%' ? 'f' : f->type ? f->type : 'g';
+    if (!sg_jinja_charge(t->j, 100))
+        return;
     if (f->type == '%')
         x *= 100;
     if (f->precision > FLOAT_PRECISION) {

@@ -245,9 +245,9 @@ METHOD(str_count)
     return sg_jval_int(n);
 }
 
-static bool has_affix(sg_jval s, sg_jval affix, bool at_end)
+static bool has_affix(sg_jinja *j, sg_jval s, sg_jval affix, bool at_end)
 {
-    return affix.n <= s.n && memcmp(at_end ? s.s + s.n - affix.n : s.s, affix.s, affix.n) == 0;
+    return affix.n <= s.n && sg_jinja_charge(j, affix.n / 64) && memcmp(at_end ? s.s + s.n - affix.n : s.s, affix.s, affix.n) == 0;
 }
 
 static sg_jval affix(sg_jinja *j, sg_jval self, const sg_jval *a, bool at_end)
@@ -259,9 +259,9 @@ static sg_jval affix(sg_jinja *j, sg_jval self, const sg_jval *a, bool at_end)
     if (!window(j, self, a, &part, &skipped))
         return sg_jval_bool(false);
     if (a[0].kind == SG_J_STR)
-        return sg_jval_bool(has_affix(part, a[0], at_end));
+        return sg_jval_bool(has_affix(j, part, a[0], at_end));
     for (uint32_t i = 0; i < a[0].list->n; i++)
-        if (!want_str(j, a[0].list->items[i]) || has_affix(part, a[0].list->items[i], at_end))
+        if (!want_str(j, a[0].list->items[i]) || has_affix(j, part, a[0].list->items[i], at_end))
             return sg_jval_bool(true);
     return sg_jval_bool(false);
 }
@@ -272,13 +272,13 @@ METHOD(str_endswith) { UNUSED; return affix(j, self, a, true); }
 METHOD(str_removeprefix)
 {
     UNUSED;
-    return want_str(j, a[0]) && has_affix(self, a[0], false) ? sg_jval_str(self.s + a[0].n, self.n - a[0].n) : self;
+    return want_str(j, a[0]) && has_affix(j, self, a[0], false) ? sg_jval_str(self.s + a[0].n, self.n - a[0].n) : self;
 }
 
 METHOD(str_removesuffix)
 {
     UNUSED;
-    return want_str(j, a[0]) && has_affix(self, a[0], true) ? sg_jval_str(self.s, self.n - a[0].n) : self;
+    return want_str(j, a[0]) && has_affix(j, self, a[0], true) ? sg_jval_str(self.s, self.n - a[0].n) : self;
 }
 
 /* ---- the rest of str -------------------------------------------------------------------------- */
@@ -305,8 +305,10 @@ METHOD(str_zfill)
     UNUSED;
     int64_t width = sg_jarg_int(j, a[0], 0);
     size_t sign = self.n && (self.s[0] == '-' || self.s[0] == '+');
+    if (!sg_jinja_charge(j, self.n / 64))
+        return self;
     int64_t n = (int64_t)sg_jstr_length(self.s, self.n);
-    if (width <= n || !sg_jinja_ok(j))
+    if (width <= n)
         return self;
     sg_jinja_text t = {.j = j};
     sg_jinja_text_add(&t, self.s, sign);
@@ -335,9 +337,9 @@ METHOD(str_expandtabs)
 }
 
 /* All characters pass, and there is at least one. */
-static sg_jval all(sg_jval s, bool (*is)(uint32_t))
+static sg_jval all(sg_jinja *j, sg_jval s, bool (*is)(uint32_t))
 {
-    for (size_t at = 0; at < s.n;) {
+    for (size_t at = 0; at < s.n && sg_jinja_charge(j, 1);) {
         uint32_t cp;
         size_t used = sg_utf8_decode(s.s + at, s.n - at, &cp);
         if (!is(cp))
@@ -350,15 +352,15 @@ static sg_jval all(sg_jval s, bool (*is)(uint32_t))
 static bool is_alnum(uint32_t cp) { return sg_jchar_is_alpha(cp) || sg_jchar_is_numeric(cp); }
 static bool is_ascii(uint32_t cp) { return cp < 0x80; }
 
-METHOD(str_isalpha) { UNUSED; return all(self, sg_jchar_is_alpha); }
-METHOD(str_isalnum) { UNUSED; return all(self, is_alnum); }
-METHOD(str_isdecimal) { UNUSED; return all(self, sg_jchar_is_decimal); }
-METHOD(str_isdigit) { UNUSED; return all(self, sg_jchar_is_digit); }
-METHOD(str_isnumeric) { UNUSED; return all(self, sg_jchar_is_numeric); }
-METHOD(str_isspace) { UNUSED; return all(self, sg_jchar_is_space); }
-METHOD(str_isupper) { UNUSED; return sg_jval_bool(sg_jstr_is_case(self, true)); }
-METHOD(str_islower) { UNUSED; return sg_jval_bool(sg_jstr_is_case(self, false)); }
-METHOD(str_isascii) { UNUSED; return sg_jval_bool(self.n == 0 || all(self, is_ascii).i); }
+METHOD(str_isalpha) { UNUSED; return all(j, self, sg_jchar_is_alpha); }
+METHOD(str_isalnum) { UNUSED; return all(j, self, is_alnum); }
+METHOD(str_isdecimal) { UNUSED; return all(j, self, sg_jchar_is_decimal); }
+METHOD(str_isdigit) { UNUSED; return all(j, self, sg_jchar_is_digit); }
+METHOD(str_isnumeric) { UNUSED; return all(j, self, sg_jchar_is_numeric); }
+METHOD(str_isspace) { UNUSED; return all(j, self, sg_jchar_is_space); }
+METHOD(str_isupper) { UNUSED; return sg_jval_bool(sg_jstr_is_case(j, self, true)); }
+METHOD(str_islower) { UNUSED; return sg_jval_bool(sg_jstr_is_case(j, self, false)); }
+METHOD(str_isascii) { UNUSED; return sg_jval_bool(self.n == 0 || all(j, self, is_ascii).i); }
 
 /* ---- mappings and lists ---------------------------------------------------------------------------- */
 

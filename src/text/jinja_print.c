@@ -46,6 +46,8 @@ int sg_jinja_format_double(char *out, size_t cap, char conversion, int precision
 
 void sg_jtext_double(sg_jinja_text *t, double x)
 {
+    if (!sg_jinja_charge(t->j, 100)) /* up to 17 tries, some microseconds */
+        return;
     if (isnan(x) || isinf(x)) {
         sg_jinja_text_adds(t, isnan(x) ? "nan" : x < 0 ? "-inf" : "inf");
         return;

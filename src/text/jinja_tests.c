@@ -12,7 +12,7 @@ TEST(is_none) { UNUSED; return v.kind == SG_J_NONE; }
 TEST(is_string) { UNUSED; return v.kind == SG_J_STR; }
 TEST(is_mapping) { UNUSED; return v.kind == SG_J_DICT; }
 TEST(is_iterable) { UNUSED; return sg_jval_iterable(v); }
-TEST(is_sequence) { UNUSED; return sg_jval_length(v) >= 0 && v.kind != SG_J_VIEW; }
+TEST(is_sequence) { UNUSED; return v.kind == SG_J_STR || (sg_jval_length(v) >= 0 && v.kind != SG_J_VIEW); }
 TEST(is_number) { UNUSED; return sg_jval_numeric(v) || v.kind == SG_J_BIG; }
 TEST(is_integer) { UNUSED; return v.kind == SG_J_INT || v.kind == SG_J_BIG; }
 TEST(is_float) { UNUSED; return v.kind == SG_J_FLOAT; }
@@ -25,8 +25,8 @@ TEST(is_ne) { UNUSED; return !sg_jval_equal(j, v, a[0]); }
 TEST(is_in) { UNUSED; return sg_jval_contains(j, a[0], v); }
 TEST(is_filter) { UNUSED; return v.kind == SG_J_STR && sg_jfilter_find(v); }
 TEST(is_test) { UNUSED; return v.kind == SG_J_STR && sg_jtest_find(v); }
-TEST(is_lower) { UNUSED; return sg_jstr_is_case(sg_jval_to_str(j, v), false); }
-TEST(is_upper) { UNUSED; return sg_jstr_is_case(sg_jval_to_str(j, v), true); }
+TEST(is_lower) { UNUSED; return sg_jstr_is_case(j, sg_jval_to_str(j, v), false); }
+TEST(is_upper) { UNUSED; return sg_jstr_is_case(j, sg_jval_to_str(j, v), true); }
 
 TEST(is_callable)
 {

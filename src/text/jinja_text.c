@@ -138,8 +138,10 @@ sg_jval sg_jstr_pad(sg_jinja *j, sg_jval s, int64_t width, sg_jval fill, int lef
         sg_jinja_fail(j, SG_E_ARGUMENT, "the fill character must be one character");
         return s;
     }
+    if (!sg_jinja_charge(j, s.n / 64))
+        return s;
     int64_t n = (int64_t)sg_jstr_length(s.s, s.n);
-    if (width <= n || !sg_jinja_charge(j, s.n / 64))
+    if (width <= n)
         return s;
     int64_t room = width - n, before = left == 2 ? room : left == 1 ? room / 2 + (room & width & 1) : 0;
     sg_jinja_text t = {.j = j};
@@ -149,10 +151,10 @@ sg_jval sg_jstr_pad(sg_jinja *j, sg_jval s, int64_t width, sg_jval fill, int lef
     return sg_jval_text(&t);
 }
 
-bool sg_jstr_is_case(sg_jval s, bool upper)
+bool sg_jstr_is_case(sg_jinja *j, sg_jval s, bool upper)
 {
     bool any = false;
-    for (size_t at = 0; at < s.n;) {
+    for (size_t at = 0; at < s.n && sg_jinja_charge(j, 1);) {
         uint32_t cp;
         size_t used = sg_utf8_decode(s.s + at, s.n - at, &cp);
         at += used ? used : 1;

@@ -19,6 +19,7 @@ sg_jval sg_jstr_splitlines(sg_jinja *j, sg_jval s, bool keep_ends);
 /* Padded with `fill` (one character) to `width` code points; `left` parts of the room go before: 0 none, 1 half, 2 all. */
 sg_jval sg_jstr_pad(sg_jinja *j, sg_jval s, int64_t width, sg_jval fill, int left);
 
-bool sg_jstr_is_case(sg_jval s, bool upper);
+/* str.isupper or str.islower. */
+bool sg_jstr_is_case(sg_jinja *j, sg_jval s, bool upper);
 
 #endif

@@ -103,11 +103,13 @@ static bool dicts_equal(sg_jinja *j, const sg_jdict *a, const sg_jdict *b)
 
 bool sg_jval_equal(sg_jinja *j, sg_jval a, sg_jval b)
 {
+    if (!sg_jinja_charge(j, 1))
+        return false;
     if (sg_jval_numeric(a) && sg_jval_numeric(b)) {
         bool unordered = false;
         return compare_numbers(a, b, &unordered) == 0 && !unordered;
     }
-    if (a.kind != b.kind || !sg_jinja_charge(j, 1))
+    if (a.kind != b.kind)
         return false;
     switch (a.kind) {
     case SG_J_UNDEF:
@@ -285,7 +287,7 @@ bool sg_jval_iterable(sg_jval v)
 static sg_jlist characters(sg_jinja *j, sg_jval s)
 {
     sg_jlist l = {0};
-    size_t n = sg_jstr_length(s.s, s.n);
+    size_t n = sg_jinja_charge(j, s.n / 64) ? sg_jstr_length(s.s, s.n) : 0;
     l.items = sg_jinja_array(j, n ? n : 1, sizeof *l.items);
     if (!l.items || !sg_jinja_charge(j, n))
         return (sg_jlist){0};
