@@ -79,6 +79,8 @@ sg_status sg_encoder_take(const sg_tokenizer *t, sg_encoder **out, sg_error *err
     return SG_OK;
 }
 
+void sg_encoder_forget(sg_encoder *e) { sg_words_clear(&e->words); }
+
 static void shrink(sg_buf *b)
 {
     if (b->cap > KEEP_BYTES)
@@ -322,9 +324,7 @@ static sg_status miss(const sg_tokenizer *t, sg_encoder *e, const char *s, size_
         break;
     }
     nid = ids->n - from;
-    if (key && nid <= 3)
-        sg_words_put(&e->words, key, n, hash, ids->data + from, nid);
-    else
+    if (!key || nid > 3 || !sg_words_put(&e->words, key, n, hash, ids->data + from, nid))
         sg_words_put_long(&e->words, s, n, hash, ids->data + from, nid);
     return SG_OK;
 }

@@ -95,5 +95,6 @@ void sg_tokenizer_mark_ends(sg_tokenizer *t);
 sg_status sg_encoder_take(const sg_tokenizer *t, sg_encoder **e, sg_error *err);
 void sg_encoder_give(const sg_tokenizer *t, sg_encoder *e);
 void sg_encoder_free(sg_encoder *e);
+void sg_encoder_forget(sg_encoder *e); /* empty its cache */
 
 #endif

@@ -1,8 +1,8 @@
 /* text/words.h - a cache from words to their ids.
  *
- * Bounded, one thread at a time.  Words of up to 16 bytes with up to three ids lie in the table itself: a hit is
- * one hash and one cache line.  Longer ones are found by a hash in a second table and kept in an arena; when that is full, all
- * of it is forgotten.
+ * Bounded (26 MB at most), one thread at a time.  Words of up to 16 bytes with up to three ids lie in the table itself: a
+ * hit is one hash and one cache line.  Others, and short ones whose bucket is full, are found by a hash in a second table
+ * and kept in an arena; when that is full, everything is forgotten.
  */
 #ifndef SG_TEXT_WORDS_H
 #define SG_TEXT_WORDS_H
@@ -22,17 +22,17 @@ typedef struct sg_long_word {
 } sg_long_word;
 
 enum {
-    SG_WORDS_BUCKET = 1 << 15,   /* of two words, 64 bytes each */
-    SG_WORDS_LONG = 1 << 16,
-    SG_WORDS_ARENA = 1 << 22,    /* units of 4 bytes */
-    SG_WORDS_LENGTH_MAX = 256,   /* longer words are not kept */
+    SG_WORDS_BUCKET = 1 << 15,     /* of two words, 64 bytes each */
+    SG_WORDS_LONG_MAX = 1 << 19,   /* slots of the second table, at most half of them used; it starts small */
+    SG_WORDS_ARENA = 1 << 22,      /* units of 4 bytes */
+    SG_WORDS_LENGTH_MAX = 256,     /* longer words are not kept */
 };
 
 typedef struct sg_words {
     sg_word *word;       /* [SG_WORDS_BUCKET][2] */
-    sg_long_word *longs; /* [SG_WORDS_LONG], NULL until needed */
+    sg_long_word *longs; /* [nslot], NULL until needed */
     uint32_t *arena;
-    uint32_t used, nlong, cap;
+    uint32_t used, cap, nlong, nslot;
 } sg_words;
 
 sg_status sg_words_init(sg_words *w, sg_error *err);
@@ -69,17 +69,21 @@ static inline sg_word *sg_words_find(const sg_words *w, const uint64_t key[2], s
     return NULL;
 }
 
-/* Remember a word (1 to 16 bytes, at most three ids); it pushes out what was there longest. */
-static inline void sg_words_put(sg_words *w, const uint64_t key[2], size_t n, uint64_t hash, const int32_t *ids, size_t nid)
+/* Remember a word (1 to 16 bytes, at most three ids); false when its bucket is full. */
+static inline bool sg_words_put(sg_words *w, const uint64_t key[2], size_t n, uint64_t hash, const int32_t *ids, size_t nid)
 {
     sg_word *b = w->word + 2 * (hash & (SG_WORDS_BUCKET - 1));
-    b[1] = b[0];
-    b[0].key[0] = key[0];
-    b[0].key[1] = key[1];
-    b[0].len = (uint16_t)n;
-    b[0].n = (uint16_t)nid;
+    if (b->len)
+        b++;
+    if (b->len)
+        return false;
+    b->key[0] = key[0];
+    b->key[1] = key[1];
+    b->len = (uint16_t)n;
+    b->n = (uint16_t)nid;
     for (size_t i = 0; i < nid; i++)
-        b[0].id[i] = ids[i];
+        b->id[i] = ids[i];
+    return true;
 }
 
 /* The same for other words: the ids (in the arena until the next put) or NULL. */
