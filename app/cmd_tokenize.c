@@ -24,7 +24,7 @@ static const option options[] = {
     {NULL, "--bos", OPT_YESNO, &around, NULL, "whether to add what the model wants around a text: BOS, [CLS] and [SEP] (yes)"},
     {NULL, "--skip-special", OPT_FLAG, &skip_special, NULL, "decoding leaves special tokens out"},
     {NULL, "--json", OPT_FLAG, &as_json, NULL, "one JSON object on standard output"},
-    {NULL, "--jsonl", OPT_FLAG, &as_jsonl, NULL, 
+    {NULL, "--jsonl", OPT_FLAG, &as_jsonl, NULL,
      "a JSON string, {\"base64\":\"...\"} or array of ids a line on standard input, one object a line out"},
     {0}};
 

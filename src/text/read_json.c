@@ -819,9 +819,15 @@ static sg_status read_all(reader *r, sg_error *err)
     return sg_tokenizer_finish(r->t, err);
 }
 
+/* Parse strictly.  The JSON library ends the process on some failing allocations, so it is asked first whether there is
+ * room for what it will want. */
 static sg_status parse(json_t **v, const char *text, size_t n, const char *what, sg_error *err)
 {
     json_error_t e;
+    void *room = n < SIZE_MAX / 16 ? sg_alloc(n * 12 + 65536) : NULL;
+    if (!room)
+        return sg_fail_nomem(err, what);
+    sg_free(room);
     sg_json_init();
     *v = json_loadb(text, n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &e);
     if (*v)
@@ -831,26 +837,29 @@ static sg_status parse(json_t **v, const char *text, size_t n, const char *what,
     return sg_fail(err, SG_E_FORMAT, "%s: line %d column %d: %s", what, e.line, e.column, e.text);
 }
 
+sg_status sg_tokenizer_new_from_values(sg_tokenizer **out, const json_t *root, const json_t *config, sg_error *err)
+{
+    reader r = {.root = root, .config = config};
+    SG_TRY(sg_tokenizer_new(&r.t, err));
+    sg_status st = read_all(&r, err);
+    sg_vocab_fini(&r.names);
+    if (st == SG_OK)
+        *out = r.t;
+    else
+        sg_tokenizer_free(r.t);
+    return st;
+}
+
 sg_status sg_tokenizer_new_from_json(sg_tokenizer **out, const char *text, size_t n, const char *config, size_t nconfig,
                                      sg_error *err)
 {
-    reader r = {0};
     json_t *root = NULL, *conf = NULL;
     sg_status st = parse(&root, text, n, "tokenizer.json", err);
     if (st == SG_OK && config)
         st = parse(&conf, config, nconfig, "tokenizer_config.json", err);
     if (st == SG_OK)
-        st = sg_tokenizer_new(&r.t, err);
-    r.root = root;
-    r.config = conf;
-    if (st == SG_OK)
-        st = read_all(&r, err);
-    sg_vocab_fini(&r.names);
+        st = sg_tokenizer_new_from_values(out, root, conf, err);
     json_decref(root);
     json_decref(conf);
-    if (st == SG_OK)
-        *out = r.t;
-    else
-        sg_tokenizer_free(r.t);
     return st;
 }

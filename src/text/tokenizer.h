@@ -73,6 +73,8 @@ sg_status sg_tokenizer_finish(sg_tokenizer *t, sg_error *err);
 sg_status sg_tokenizer_new_from_dict(sg_tokenizer **t, const struct sg_dict *meta, sg_error *err);
 sg_status sg_tokenizer_new_from_json(sg_tokenizer **t, const char *text, size_t n, const char *config, size_t nconfig,
                                      sg_error *err);
+struct json_t;
+sg_status sg_tokenizer_new_from_values(sg_tokenizer **t, const struct json_t *root, const struct json_t *config, sg_error *err);
 sg_status sg_tokenizer_new_from_spm(sg_tokenizer **t, const void *data, size_t n, sg_error *err);
 sg_status sg_tokenizer_new_from_llama2c(sg_tokenizer **t, const void *data, size_t n, sg_error *err);
 
