@@ -132,6 +132,20 @@ static bool read_prompt(sg_exchange *e, prompts *p, int nvocab)
     return true;
 }
 
+/* A template that leaves tools out must not make them free: what they would have taken counts. */
+static bool check_unused_tools(sg_exchange *e, const prompts *p, const char *tools)
+{
+    sg_engine_info info;
+    prompts extra = {0};
+    sg_engine_info_get(e->model->engine, &info);
+    if (!add_text(e, &extra, tools, strlen(tools), false, "tools"))
+        return false;
+    size_t n = p->nid[0] + extra.nid[0];
+    prompts_fini(&extra);
+    return n < (size_t)info.ctx || sg_api_fail(&e->error, 400, "context_length_exceeded", "tools",
+                                               "This model's maximum context length is %d tokens, but messages and tools have %zu tokens.", info.ctx, n);
+}
+
 static bool render_chat(sg_exchange *e, prompts *p)
 {
     char *messages = NULL, *tools = NULL, *documents = NULL, *variables = NULL, *text = NULL;
@@ -144,6 +158,8 @@ static bool render_chat(sg_exchange *e, prompts *p)
     if (!ok && e->error.status == 413)
         e->error.status = 400;
     ok = ok && add_text(e, p, text, n, false, "messages");
+    if (ok && tools && n < strlen(tools))
+        ok = check_unused_tools(e, p, tools);
     sg_free(messages);
     sg_free(tools);
     sg_free(documents);

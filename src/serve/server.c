@@ -419,6 +419,8 @@ static void wind_down(sg_server *s)
         if (s->exchanges)
             usleep(1000);
     }
+    evconnlistener_disable(s->listener);
+    event_base_loop(s->base, EVLOOP_NONBLOCK); /* libevent frees what was closed in callbacks of the loop */
 }
 
 sg_status sg_server_run(sg_server *s, sg_error *err)
