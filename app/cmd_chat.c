@@ -175,7 +175,8 @@ static void save(const chat *c, const char *path)
 {
     char temporary[4096];
     int n = snprintf(temporary, sizeof temporary, "%s.new", path);
-    if (n < 0 || (size_t)n >= sizeof temporary || json_dump_file(c->messages, temporary, JSON_INDENT(2)) != 0 || rename(temporary, path) != 0)
+    if (n < 0 || (size_t)n >= sizeof temporary || json_dump_file(c->messages, temporary, JSON_INDENT(2)) != 0 ||
+        rename(temporary, path) != 0)
         fprintf(stderr, "segue: chat: %s: cannot be written: %s\n", path, strerror(errno));
     else
         printf("saved %zu messages\n", json_array_size(c->messages));
@@ -185,9 +186,11 @@ static bool is_conversation(const json_t *v)
 {
     if (!json_is_array(v))
         return false;
-    for (size_t i = 0; i < json_array_size(v); i++)
-        if (!json_is_string(json_object_get(json_array_get(v, i), "role")) || !json_is_string(json_object_get(json_array_get(v, i), "content")))
+    for (size_t i = 0; i < json_array_size(v); i++) {
+        const json_t *m = json_array_get(v, i);
+        if (!json_is_string(json_object_get(m, "role")) || !json_is_string(json_object_get(m, "content")))
             return false;
+    }
     return true;
 }
 

@@ -196,7 +196,8 @@ static sg_status kv_type(const real_lm *m, const char *name, sg_dtype *type, sg_
 {
     *type = m->info->kv_type;
     if (name && (!sg_dtype_parse(name, type) || !sg_kv_block_bytes(m->info->kv, m->info->nlayer, *type, BLOCK)))
-        return sg_fail(err, SG_E_ARGUMENT, "KV type '%s': f32, f16, bf16 and q8_0 (head sizes that are multiples of 32) are possible", name);
+        return sg_fail(err, SG_E_ARGUMENT, "KV type '%s': f32, f16, bf16 and q8_0 (head sizes that are multiples of 32) are possible",
+                       name);
     return SG_OK;
 }
 
@@ -224,8 +225,8 @@ static sg_status open_pool(real_lm *m, sg_lm *lm, const sg_engine_options *o, sg
         room = SG_KV_BLOCKS_MAX;
     if (sg_kv_blocks_for(ctx, BLOCK) > room) {
         if (o->ctx > 0 || room * BLOCK < CTX_MIN)
-            return sg_fail(err, SG_E_NOMEM, "a context of %d tokens needs %.0f MiB of keys and values, there is memory for %lld tokens", ctx,
-                           (double)sg_kv_blocks_for(ctx, BLOCK) * (double)bytes / 0x1p20, (long long)room * BLOCK);
+            return sg_fail(err, SG_E_NOMEM, "a context of %d tokens needs %.0f MiB of keys and values, there is memory for %lld tokens",
+                           ctx, (double)sg_kv_blocks_for(ctx, BLOCK) * (double)bytes / 0x1p20, (long long)room * BLOCK);
         ctx = (int)room * BLOCK;
     }
     int64_t wanted = (int64_t)sg_kv_blocks_for(ctx, BLOCK) * lm->max_logits;

@@ -97,8 +97,8 @@ static void sweep_running(sg_engine *e, bool all)
 static sg_gap gap_of(sg_request *r, bool paused)
 {
     return (sg_gap){.known = r->known, .computed = r->computed,
-                    .need_block = r->state == SG_REQUEST_WAITING ? r->need_block : 0, .arrival_us = r->submit_us, .deadline_us = INT64_MAX, .tenant = r->tenant,
-                    .priority = SG_PRIORITY_NORMAL, .paused = paused};
+                    .need_block = r->state == SG_REQUEST_WAITING ? r->need_block : 0, .arrival_us = r->submit_us,
+                    .deadline_us = INT64_MAX, .tenant = r->tenant, .priority = SG_PRIORITY_NORMAL, .paused = paused};
 }
 
 static void make_plan(sg_engine *e, sg_plan *plan)
@@ -109,7 +109,8 @@ static void make_plan(sg_engine *e, sg_plan *plan)
     for (int i = 0; i < nwaiting; i++)
         e->gap_waiting[i] = gap_of(e->waiting[i], false);
     sg_snapshot s = {.now_us = sg_clock_us(), .running = e->gap_running, .nrunning = e->nrunning, .waiting = e->gap_waiting,
-                     .nwaiting = nwaiting, .free_block = sg_kv_pool_nblock(e->lm.pool) - e->reserved_block, .free_slot = e->max_running - e->nrunning};
+                     .nwaiting = nwaiting, .free_block = sg_kv_pool_nblock(e->lm.pool) - e->reserved_block,
+                     .free_slot = e->max_running - e->nrunning};
     *plan = (sg_plan){.part = e->part, .cap = e->max_running};
     sg_sched_plan(e->policy, &s, &e->sched, plan);
 }

@@ -1,0 +1,108 @@
+#!/bin/sh
+# test_cli.sh SEGUE - run, chat and serve on the embedded model, as a user would call them.  TAP on standard output.
+segue=$1
+tmp=$(mktemp -d) || exit 1
+server=
+trap '[ -n "$server" ] && kill -9 "$server" 2>/dev/null; rm -rf "$tmp"' EXIT
+n=0
+ok() { # ok NAME: the status of the last command decides
+	s=$?
+	n=$((n + 1))
+	if [ $s -eq 0 ]; then echo "ok $n - $1"; else
+		echo "not ok $n - $1"
+		sed 's/^/# /' "$tmp/err" | head -5
+		failed=1
+	fi
+}
+failed=0
+is() { [ "$1" = "$2" ] || { echo "# '$1' is not '$2'"; return 1; }; }
+status() { "$@" >"$tmp/out" 2>"$tmp/err"; echo $?; }
+
+# ---- run ----
+is "$(status "$segue" run -p 'Once upon a time' --raw -n 8 --temp 0)" 0 && [ "$(wc -c <"$tmp/out")" -gt 9 ]
+ok "run continues a text"
+"$segue" run -p 'Who are you?' -n 12 --seed 5 --json >"$tmp/a" 2>"$tmp/err"
+"$segue" run -p 'Who are you?' -n 12 --seed 5 --json --threads 1 >"$tmp/b" 2>>"$tmp/err"
+is "$(wc -l <"$tmp/a")" 1 && grep -q '"prefill_tps":' "$tmp/a" && grep -q '"memory":{' "$tmp/a" && grep -q '"seed":5' "$tmp/a"
+ok "run --json is one object with timings and memory"
+is "$(sed 's/,"prompt_tokens.*//' "$tmp/a")" "$(sed 's/,"prompt_tokens.*//' "$tmp/b")"
+ok "the same seed gives the same tokens with another number of threads"
+printf 'Who are you?' | "$segue" run -p - -n 12 --seed 5 --json >"$tmp/b" 2>"$tmp/err"
+is "$(sed 's/,"prompt_tokens.*//' "$tmp/a")" "$(sed 's/,"prompt_tokens.*//' "$tmp/b")"
+ok "run -p - reads standard input"
+"$segue" run -p 'Once upon a time' --raw -n 60 --temp 0 --stop ' the' --json >"$tmp/a" 2>"$tmp/err"
+! grep -q '"text":"[^"]* the' "$tmp/a"
+ok "a stop string does not appear"
+is "$(status "$segue" run)" 2 && is "$(status "$segue" run -p x --nonsense)" 2 && is "$(status "$segue" run -p x --temp hot)" 2
+ok "wrong usage is status 2"
+is "$(status "$segue" run "$tmp/none.gguf" -p x)" 1 && grep -q '^segue: run: ' "$tmp/err" && is "$(wc -l <"$tmp/err")" 1
+ok "a model that is not there is status 1 and one line"
+long=$(printf 'word %.0s' $(seq 3000))
+is "$(status "$segue" run -p "$long")" 1 && grep -q 'the context holds' "$tmp/err"
+ok "a prompt that is too long is refused with both numbers"
+"$segue" run -p 'Tell a story' -n 100000 --ignore-eos --ctx 1000000 --threads 1 >"$tmp/out" 2>"$tmp/err" &
+p=$!
+sleep 2
+kill -INT $p 2>/dev/null
+wait $p
+is $? 130
+ok "Ctrl-C ends run with status 130"
+
+# ---- chat ----
+printf 'Hello!\n/system You are kind.\nHow are you?\n/save %s\n/reset\n/load %s\n/quit\n' "$tmp/c" "$tmp/c" |
+	HOME=$tmp "$segue" chat -n 8 --temp 0 >"$tmp/out" 2>"$tmp/err"
+is $? 0 && grep -q 'saved 5 messages' "$tmp/out" && grep -q 'loaded 5 messages' "$tmp/out" && grep -q '"You are kind."' "$tmp/c"
+ok "chat reads a conversation from a pipe"
+
+# ---- serve ----
+printf '# keys\nsecret-one\n' >"$tmp/keys"
+printf '# options\nport = 0\nmax-queue = 7\naccess-log = %s\napi-key-file = %s\n' "$tmp/log" "$tmp/keys" >"$tmp/conf"
+is "$(status "$segue" serve --config "$tmp/none")" 2
+ok "a config file that is not there is wrong usage"
+echo 'frob = 1' >"$tmp/bad"
+is "$(status "$segue" serve --config "$tmp/bad")" 2 && grep -q 'line 1' "$tmp/err"
+ok "a bad config line is named"
+"$segue" serve --config "$tmp/conf" 2>"$tmp/err" &
+server=$!
+for i in $(seq 100); do
+	url=$(sed -n 's/^segue: listening on //p' "$tmp/err")
+	[ -n "$url" ] && break
+	sleep 0.1
+done
+[ -n "$url" ]
+ok "serve says where it listens"
+if ! command -v curl >/dev/null; then
+	echo "ok $((n + 1)) - # SKIP no curl"
+	n=$((n + 1))
+else
+	get() { curl -s -o "$tmp/out" -w '%{http_code}' -H "Authorization: Bearer $key" "$@"; }
+	key=wrong
+	is "$(get "$url/health")" 200
+	ok "health needs no key"
+	for i in $(seq 100); do [ "$(get "$url/ready")" = 200 ] && break; sleep 0.1; done
+	is "$(get "$url/ready")" 200
+	ok "it becomes ready"
+	is "$(get "$url/v1/models")" 401
+	ok "a wrong key is refused"
+	key=secret-one
+	is "$(get "$url/v1/chat/completions" -H 'Content-Type: application/json' \
+		-d '{"model":"default","max_tokens":4,"messages":[{"role":"user","content":"hi"}]}')" 200 && grep -q '"role":"assistant"' "$tmp/out"
+	ok "a chat is answered"
+	printf 'secret-two\n' >"$tmp/keys"
+	kill -HUP $server
+	for i in $(seq 50); do [ "$(get "$url/v1/models")" = 401 ] && break; sleep 0.1; done
+	is "$(get "$url/v1/models")" 401
+	old=$?
+	key=secret-two
+	[ $old = 0 ] && is "$(get "$url/v1/models")" 200
+	ok "SIGHUP reads the keys again"
+	grep -q '"method":"POST","path":"/v1/chat/completions","status":200' "$tmp/log"
+	ok "the access log has the requests"
+fi
+kill -TERM $server
+wait $server
+is $? 0
+ok "SIGTERM ends it with status 0"
+server=
+echo "1..$n"
+exit $failed
