@@ -287,19 +287,6 @@ static sg_status check_tokenizer(const sg_weights *w, sg_error *err)
     return st;
 }
 
-/* The tokenizer that a model brings: none at all is fine (encoders of other things), a broken one is not. */
-static sg_status check_tokenizer(const sg_weights *w, sg_error *err)
-{
-    const sg_dict *meta = sg_weights_meta(w);
-    bool any = sg_weights_source(w) == SG_SOURCE_HF && sg_weights_tokenizer_json(w);
-    for (size_t i = 0; sg_weights_source(w) == SG_SOURCE_GGUF && i < sg_dict_count(meta); i++)
-        any |= strncmp(sg_dict_key(meta, i), "tokenizer.ggml.", 15) == 0;
-    sg_tokenizer *t = NULL;
-    sg_status st = any ? sg_tokenizer_of_weights(&t, w, NULL, err) : SG_OK;
-    sg_tokenizer_free(t);
-    return st;
-}
-
 static sg_status check_model(const char *path, sg_error *err)
 {
     sg_weights *w = NULL;
