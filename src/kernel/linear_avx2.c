@@ -14,8 +14,8 @@
  * The sums of a group are exact, the zero code is taken off by the activations' own sum, and the float
  * operations that follow are those of the other tables in the same order, so the bits are theirs as well.
  *
- * Up to 6 rows go through a tile together and share its unpacking.  With more than 8 rows the codes of a
- * tile are unpacked to bytes once, 1024 columns at a time, and stay in the first-level cache for all rows.
+ * Up to 3 rows go straight through the packed tile.  With more, the codes of a tile are unpacked to bytes
+ * once, 1024 columns at a time, stay in the first-level cache, and serve all rows, 6 at a time.
  *
  * Rejected: weights widened to 16 bits and VPMADDWD.  It needs no care about overflow but does half the
  * products an instruction and doubles the bytes that are read.
@@ -247,7 +247,6 @@ INLINE void small_tile(sg_dtype type, int MB, __m256 acc[2][ROWS], const uint8_t
         const uint8_t *plane = planes + (size_t)b * (size_t)f.plane_bytes;
         for (int z = 0; z < f.plane_bytes; z += 64)
             _mm_prefetch((const char *)plane + 2048 + z, _MM_HINT_T0);
-#pragma GCC unroll 2
         for (int p = 0; p < 2; p++) {
             __m256i code[8];
 #pragma GCC unroll 8
@@ -266,9 +265,9 @@ INLINE void small_tile(sg_dtype type, int MB, __m256 acc[2][ROWS], const uint8_t
 #define SMALL(MB)                                                                                      \
     case MB: {                                                                                         \
         __m256 acc[2][ROWS];                                                                           \
-        small_tile(type, MB, acc, (const uint8_t *const *)x + m, at, start, k);                        \
+        small_tile(type, MB, acc, (const uint8_t *const *)x, at, start, k);                            \
         for (int i = 0; i < MB; i++)                                                                   \
-            store_row(out[m + i], acc[0][i], acc[1][i], tile, n);                                      \
+            store_row(out[i], acc[0][i], acc[1][i], tile, n);                                          \
         break;                                                                                         \
     }
 
@@ -278,16 +277,10 @@ INLINE void small_mul(sg_dtype type, float *const *out, const void *const *x, in
     act_offsets at = act_offsets_of(k);
     for (int tile = tile0; tile < tile1; tile++) {
         const uint8_t *start = (const uint8_t *)packed + (size_t)tile * sg_tile_bytes(type, k);
-        for (int m = 0, step; m < nrow; m += step) {
-            int left = nrow - m;
-            step = left >= 8 ? 4 : left == 7 ? 4 : left == 5 ? 3 : left;
-            switch (step) {
-                SMALL(1)
-                SMALL(2)
-                SMALL(3)
-                SMALL(4)
-                SMALL(6)
-            }
+        switch (nrow) {
+            SMALL(1)
+            SMALL(2)
+            SMALL(3)
         }
     }
 }
@@ -412,7 +405,7 @@ INLINE void wide_mul(sg_dtype type, float *const *out, const void *const *x, int
     static void name##_pack(void *t, const void *s, int rows, int k) { sg_tile_pack(type, t, s, rows, k); }                \
     static void name##_mul(float *const *out, const void *const *x, int nrow, const void *packed, int tile0, int tile1, int n, int k) \
     {                                                                                                                      \
-        if (nrow <= 8)                                                                                                     \
+        if (nrow <= 3)                                                                                                     \
             small_mul(type, out, x, nrow, packed, tile0, tile1, n, k);                                                     \
         else                                                                                                               \
             wide_mul(type, out, x, nrow, packed, tile0, tile1, n, k);                                                      \
