@@ -27,7 +27,7 @@ enum { SG_TILE = 16 }; /* rows of W in a packed tile */
 /* The forms that activations take. */
 typedef enum sg_act {
     SG_ACT_F32,  /* as they are */
-    SG_ACT_BF16, /* rounded to bfloat16 */
+    SG_ACT_BF16, /* two bfloat16 terms: all of them rounded, padded to 32 with zeros, then what the rounding left */
     SG_ACT_Q8,   /* blocks of 32: int8 values, float scale, and what the table needs beside them */
     SG_ACT_END,
 } sg_act;
@@ -55,7 +55,9 @@ const sg_linear_kernel *sg_linear_avx2_find(sg_dtype type, int k);
 const sg_linear_kernel *sg_linear_avx2_float_find(sg_dtype type); /* a part of the above */
 void sg_linear_avx2_quantize(void *dst, const float *x, int k);   /* form SG_ACT_Q8 */
 const sg_linear_kernel *sg_linear_avx512_find(sg_dtype type, int k);
+const sg_linear_kernel *sg_linear_avx512_float_find(sg_dtype type); /* a part of the above */
 const sg_linear_kernel *sg_linear_amx_find(sg_dtype type, int k);
+const sg_linear_kernel *sg_linear_amx_bf16_find(sg_dtype type); /* a part of the above */
 
 /* The kernel of a table for weights of `type` with k columns; every table has one for every type whose
  * sg_dtype_info.weight is set (missing ones fall back to the table below).  k is a multiple of the type's block. */

@@ -211,5 +211,5 @@ const sg_linear_kernel *sg_linear_amx_find(sg_dtype type, int k)
         SG_TILE_TYPES(ENTRY)
     };
     (void)k;
-    return table[type];
+    return table[type] ? table[type] : sg_linear_amx_bf16_find(type);
 }

@@ -265,5 +265,5 @@ const sg_linear_kernel *sg_linear_avx512_find(sg_dtype type, int k)
         SG_TILE_TYPES(ENTRY)
     };
     (void)k;
-    return table[type];
+    return table[type] ? table[type] : sg_linear_avx512_float_find(type);
 }

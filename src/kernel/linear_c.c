@@ -61,9 +61,14 @@ void sg_linear_c_quantize(sg_act act, void *dst, const float *x, int k)
         memcpy(dst, x, (size_t)k * sizeof *x);
         break;
     case SG_ACT_BF16: {
-        uint16_t *y = dst;
-        for (int i = 0; i < (k + 31) / 32 * 32; i++)
-            y[i] = i < k ? sg_f32_to_bf16(x[i]) : 0;
+        int n = (k + 31) / 32 * 32;
+        uint16_t *y = dst, *rest = y + n;
+        for (int i = 0; i < k; i++) {
+            y[i] = sg_f32_to_bf16(x[i]);
+            rest[i] = sg_f32_to_bf16(x[i] - sg_bf16_to_f32(y[i]));
+        }
+        for (int i = k; i < n; i++)
+            y[i] = rest[i] = 0;
         break;
     }
     default: quantize_q8(dst, x, k);
