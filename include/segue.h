@@ -352,8 +352,6 @@ typedef struct sg_chat {
  * when the model has none; what the template raises is SG_E_ARGUMENT. */
 sg_status sg_engine_render(const sg_engine *engine, const sg_chat *chat, char **text, size_t *n, sg_error *err);
 
-void sg_memory_free(void *p); /* NULL is fine */
-
 /* ---- requests ------------------------------------------------------------ */
 
 /* One prompt being continued.  Its events come through a bounded ring: a reader that falls behind stops its

@@ -10,8 +10,6 @@
  */
 #include "base/heap.h"
 
-#include "segue.h"
-
 #include <malloc.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -194,5 +192,3 @@ void sg_heap_fail_after(long n, bool sticky)
 }
 
 bool sg_heap_failed(void) { return fail_seen; }
-
-__attribute__((weak)) void sg_memory_free(void *p) { sg_free(p); }
