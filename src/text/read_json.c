@@ -763,9 +763,9 @@ static sg_token named(const reader *r, const char *key, const char *const *guess
 static sg_status read_names(reader *r, sg_error *err)
 {
     static const char *const bos[] = {"<s>", "<bos>", "<|begin_of_text|>", "<|startoftext|>", "[CLS]",
-                                      "<\xef\xbd\x9c" "begin\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>", NULL};
+                                      ("<\xef\xbd\x9c" "begin\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>"), NULL};
     static const char *const eos[] = {"</s>", "<eos>", "<|end_of_text|>", "<|im_end|>", "<|endoftext|>", "[SEP]",
-                                      "<\xef\xbd\x9c" "end\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>", NULL};
+                                      ("<\xef\xbd\x9c" "end\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>"), NULL};
     static const char *const unk[] = {"<unk>", "[UNK]", NULL}, *const pad[] = {"<pad>", "[PAD]", NULL};
     static const char *const sep[] = {"[SEP]", NULL}, *const mask[] = {"[MASK]", "<mask>", NULL};
     sg_tokenizer *t = r->t;

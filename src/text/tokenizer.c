@@ -152,7 +152,7 @@ static void find_joins(sg_tokenizer *t)
 static const char *const turn_ends[] = {"<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end_of_turn|>", "<turn|>", "<|return|>",
                                         "<|end|>", "<|eot|>", "<EOT>", "<|END_OF_TURN_TOKEN|>", "<|endofturn|>", "[|endofturn|]"};
 static const char *const text_ends[] = {"<|endoftext|>", "<|end_of_text|>", "<|eom_id|>", "<|call|>", "<|eom|>", "</s>", "<eos>",
-                                        "<\xef\xbd\x9c" "end\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>", "_<EOT>", "[EOS]"};
+                                        ("<\xef\xbd\x9c" "end\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>"), "_<EOT>", "[EOS]"};
 enum { NTURN = sizeof turn_ends / sizeof turn_ends[0], NTEXT = sizeof text_ends / sizeof text_ends[0] };
 
 bool sg_is_end_name(const char *s)
