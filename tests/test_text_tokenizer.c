@@ -153,6 +153,42 @@ TEST(merging_is_its_definition)
     sg_bpe_scratch_fini(&s);
 }
 
+TEST(windows_change_nothing)
+{
+    sg_error err;
+    sg_bpe_scratch s = {.window_least = 12};
+    for (int round = 0; round < 400; round++) {
+        sg_merges m;
+        uint32_t nid = 2 + (uint32_t)(sg_rng_u64(tap_rng()) % 2), first = nid;
+        static uint32_t ids[2000];
+        CHECK_OK(sg_merges_init(&m, 30, &err));
+        for (int i = 0; i < 30; i++) { /* parts are older than the whole: ranks rise */
+            uint32_t a = (uint32_t)(sg_rng_u64(tap_rng()) % nid), b = (uint32_t)(sg_rng_u64(tap_rng()) % nid);
+            if (sg_merges_find(&m, a, b) == UINT32_MAX)
+                CHECK_OK(sg_merges_put(&m, a, b, nid++, &err));
+        }
+        CHECK_OK(sg_merges_finish(&m, nid, &err));
+        CHECK(m.local);
+        size_t n = 25 + sg_rng_u64(tap_rng()) % 1900, odd = sg_rng_u64(tap_rng()) % 9;
+        CHECK_OK(sg_bpe_room(&s, n, &err));
+        for (size_t i = 0; i < n; i++) {
+            ids[i] = odd == 0 || sg_rng_u64(tap_rng()) % (odd + 1) ? 0 : (uint32_t)(sg_rng_u64(tap_rng()) % first);
+            s.symbol[i] = (sg_symbol){.id = (int32_t)ids[i], .start = (uint32_t)i, .len = 1};
+        }
+        CHECK_OK(sg_bpe_merge(&s, n, NULL, &m, NULL, &err));
+        size_t want = merge_by_definition(&m, ids, n), have = 0, end = 0;
+        for (uint32_t i = 0; i != UINT32_MAX; i = s.symbol[i].next) {
+            CHECK_INT(s.symbol[i].id, ids[have++]);
+            CHECK_INT(s.symbol[i].start, end);
+            end += s.symbol[i].len;
+        }
+        CHECK_INT(have, want);
+        CHECK_INT(end, n);
+        sg_merges_fini(&m);
+    }
+    sg_bpe_scratch_fini(&s);
+}
+
 /* ---- small tokenizers ---- */
 
 static const char bpe_json[] =

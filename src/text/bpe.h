@@ -16,6 +16,7 @@ typedef struct sg_merges {
     uint32_t *id;    /* [n] what merge `rank` makes */
     uint64_t mask;
     uint32_t n;
+    bool local;      /* see sg_merges_finish */
 } sg_merges;
 
 enum { SG_MERGES_MAX = (1 << 22) - 2 };
@@ -24,6 +25,10 @@ enum { SG_MERGES_MAX = (1 << 22) - 2 };
 sg_status sg_merges_init(sg_merges *m, size_t n, sg_error *err);
 void sg_merges_fini(sg_merges *m);
 sg_status sg_merges_put(sg_merges *m, uint32_t left, uint32_t right, uint32_t id, sg_error *err);
+
+/* Once all merges are put, for ids 0 .. nid-1: see whether ranks rise along every derivation.  Then where a long word
+ * falls apart depends on neighbouring pieces only, and it is merged in windows, in linear time. */
+sg_status sg_merges_finish(sg_merges *m, size_t nid, sg_error *err);
 
 /* A piece of the word while it is being merged; `text` bytes [start, start + len). */
 typedef struct sg_symbol {
@@ -38,6 +43,9 @@ typedef struct sg_symbol {
 typedef struct sg_bpe_scratch {
     sg_symbol *symbol;
     size_t symbol_cap;
+    sg_symbol *window; /* [window_cap] */
+    size_t window_cap;
+    size_t window_least; /* tests: another size for the first window, 0 = the usual one */
     uint64_t *heap;
     size_t heap_cap;
 } sg_bpe_scratch;
