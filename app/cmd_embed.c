@@ -87,12 +87,11 @@ static bool embed_file(sg_eval *e, sg_pool_kind kind, sg_error *err)
 
 static int run(const command *self, int argc, char **argv)
 {
-    if (options_parse(self, argc, argv, 1) != 1)
-        options_usage(self, "a model is needed");
+    const char *model = options_parse(self, argc, argv, 1) ? argv[0] : NULL; /* NULL: the embedded default */
     if ((text != NULL) + (file != NULL) + as_jsonl != 1)
         options_usage(self, "one of --text, --file and --jsonl is needed");
     sg_pool_kind kind = pool_kind(self);
-    sg_eval_options o = model_flags_eval(self, argv[0]);
+    sg_eval_options o = model_flags_eval(self, model);
     sg_eval *e = NULL;
     sg_error err = {0};
     if (sg_eval_open(&e, &o, &err) != SG_OK)
@@ -110,7 +109,7 @@ static const option *const tables[] = {options, model_flag_options, NULL};
 
 const command cmd_embed = {
     .name = "embed",
-    .synopsis = "MODEL --text T | --file F | --jsonl [options]",
+    .synopsis = "[MODEL] --text T | --file F | --jsonl [options]",
     .summary = "a vector for a text",
     .text = "Prints {\"embedding\":[...],\"tokens\":N}.",
     .tables = tables,

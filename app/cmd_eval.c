@@ -311,13 +311,12 @@ static bool run_text(sg_eval *e, sg_error *err)
 
 static int run(const command *self, int argc, char **argv)
 {
-    if (options_parse(self, argc, argv, 1) != 1)
-        options_usage(self, "a model is needed");
+    const char *model = options_parse(self, argc, argv, 1) ? argv[0] : NULL; /* NULL: the embedded default */
     if ((tokens != NULL) + (tokens_file != NULL) + (text != NULL) + as_jsonl != 1)
         options_usage(self, "one of --tokens, --tokens-file, --text and --jsonl is needed");
     if (nlogits < 0 || nlogits > INT32_MAX || ngreedy < 0 || ngreedy > INT32_MAX)
         options_usage(self, "--logits and --greedy take counts");
-    sg_eval_options o = model_flags_eval(self, argv[0]);
+    sg_eval_options o = model_flags_eval(self, model);
     sg_eval *e = NULL;
     sg_error err = {0};
     if (sg_eval_open(&e, &o, &err) != SG_OK)
@@ -335,7 +334,7 @@ static const option *const tables[] = {options, model_flag_options, NULL};
 
 const command cmd_eval = {
     .name = "eval",
-    .synopsis = "MODEL --tokens 1,2,3 | --tokens-file F | --text F | --jsonl [options]",
+    .synopsis = "[MODEL] --tokens 1,2,3 | --tokens-file F | --text F | --jsonl [options]",
     .summary = "log-probabilities, logits and greedy continuations of given tokens",
     .text = "logprobs[i] is the natural logarithm of the probability of token i after the tokens before it.  With "
             "--jsonl, each line is\n"

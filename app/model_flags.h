@@ -16,7 +16,7 @@ typedef struct model_flags {
 extern model_flags model_flag;            /* filled by options_parse */
 extern const option model_flag_options[]; /* the table to list in a command */
 
-/* The options of an evaluation.  `model` as given on the command line. */
+/* The options of an evaluation.  `model` as given on the command line, or NULL. */
 sg_eval_options model_flags_eval(const command *c, const char *model);
 
 /* The same for an engine; NULL is the embedded default.  A name that is no path is looked for under SEGUE_MODELS. */

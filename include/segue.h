@@ -145,7 +145,7 @@ sg_sampling sg_sampling_default(void);
 typedef struct sg_eval sg_eval;
 
 typedef struct sg_eval_options {
-    const char *model;     /* GGUF file, Hugging Face directory or llama2.c file */
+    const char *model;     /* GGUF file, Hugging Face directory or llama2.c file; NULL: the embedded default */
     const char *tokenizer; /* tokenizer file for a llama2.c model, else NULL */
     const char *kv_type;   /* "f32", "f16", "bf16", "q8_0"; NULL: f16, or f32 when exact and for encoders */
     int threads;           /* 0: all CPUs that this process may use */

@@ -54,6 +54,23 @@ printf 'Hello!\n/system You are kind.\nHow are you?\n/save %s\n/reset\n/load %s\
 is $? 0 && grep -q 'saved 5 messages' "$tmp/out" && grep -q 'loaded 5 messages' "$tmp/out" && grep -q '"You are kind."' "$tmp/c"
 ok "chat reads a conversation from a pipe"
 
+# ---- eval, embed, rank ----
+"$segue" eval --tokens 1,2,3 --logits 1 --greedy 4 --json >"$tmp/a" 2>"$tmp/err"
+"$segue" eval --tokens 1,2,3 --logits 1 --greedy 4 --json --threads 1 >"$tmp/b" 2>>"$tmp/err"
+is "$(wc -l <"$tmp/a")" 1 && grep -q '"logprobs":\[null,-' "$tmp/a" && grep -q '"greedy":\[' "$tmp/a" && cmp -s "$tmp/a" "$tmp/b"
+ok "eval --json is one object, the same with another number of threads"
+printf '{"tokens":[1,2,3],"greedy":2}\n[]\n{"tokens":[999999]}\n' | "$segue" eval --jsonl >"$tmp/a" 2>"$tmp/err"
+is $? 1 && is "$(wc -l <"$tmp/a")" 3 && is "$(grep -c '"error":' "$tmp/a")" 2
+ok "eval --jsonl answers every line, wrong ones with an error"
+is "$(status "$segue" eval)" 2 && is "$(status "$segue" eval --tokens 1,x)" 1 && is "$(status "$segue" embed --text a --file b)" 2
+ok "wrong usage of eval and embed"
+is "$(status "$segue" embed --text 'a sentence')" 0 && grep -q '^{"embedding":\[.*\],"tokens":[0-9]*}$' "$tmp/out"
+ok "embed prints a vector"
+printf '"a"\n' >"$tmp/doc"
+"$segue" rank "$(dirname "$0")/../models/segue-default.gguf" --query q --jsonl <"$tmp/doc" >"$tmp/out" 2>"$tmp/err"
+is $? 1 && is "$(wc -l <"$tmp/err")" 1 && grep -q 'no classifier' "$tmp/err"
+ok "rank wants a cross-encoder"
+
 # ---- serve ----
 printf '# keys\nsecret-one\n' >"$tmp/keys"
 printf '# options\nport = 0\nmax-queue = 7\naccess-log = %s\napi-key-file = %s\n' "$tmp/log" "$tmp/keys" >"$tmp/conf"

@@ -6,6 +6,7 @@
  */
 #include "base/heap.h"
 #include "engine/tokenizer_open.h"
+#include "format/embedded.h"
 #include "model/model.h"
 
 #include <math.h>
@@ -58,7 +59,9 @@ static sg_status open_all(sg_eval *e, const sg_eval_options *o, sg_error *err)
     SG_TRY(sg_isa_choose(&ops.isa, err));
     if (o->tokenizer && !(e->tokenizer = sg_strdup(o->tokenizer)))
         return sg_fail_nomem(err, "a path");
-    SG_TRY(sg_weights_open(&e->weights, o->model, err));
+    SG_TRY(o->model ? sg_weights_open(&e->weights, o->model, err)
+                    : sg_weights_open_memory(&e->weights, sg_default_model, sg_default_model_bytes(),
+                                             "the embedded default", err));
     SG_TRY(sg_ops_open(&e->ops, &ops, err));
     SG_TRY(sg_model_load(&e->model, e->weights, e->ops, err));
     e->info = sg_model_info_of(e->model);
