@@ -28,12 +28,14 @@ static bool grouped(const sg_kv_layer *kv) { return kv->block % SG_KV_GROUP == 0
 
 static unsigned char *k_row(const sg_kv_layer *kv, int32_t block, int head, int at)
 {
-    return kv->k + (size_t)block * kv->k_block_bytes + ((size_t)head * (size_t)kv->block + (size_t)at) * kv->k_row_bytes;
+    return kv->k + (size_t)block * kv->k_block_bytes +
+           ((size_t)head * (size_t)kv->block + (size_t)at) * kv->k_row_bytes;
 }
 
 static unsigned char *v_row(const sg_kv_layer *kv, int32_t block, int head, int at)
 {
-    return kv->v + (size_t)block * kv->v_block_bytes + ((size_t)head * (size_t)kv->block + (size_t)at) * kv->v_row_bytes;
+    return kv->v + (size_t)block * kv->v_block_bytes +
+           ((size_t)head * (size_t)kv->block + (size_t)at) * kv->v_row_bytes;
 }
 
 typedef struct write_job {
@@ -61,16 +63,25 @@ static void write_task(void *arg, int task, int worker)
             else
                 j->kernel->store_row(kv->type, k_row(kv, block, h, at), k, kv->dk);
             if (j->v)
-                j->kernel->store_row(kv->type, v_row(kv, block, h, at), j->v + (size_t)r * j->v_stride + (size_t)h * (size_t)kv->dv, kv->dv);
+                j->kernel->store_row(kv->type, v_row(kv, block, h, at),
+                                     j->v + (size_t)r * j->v_stride + (size_t)h * (size_t)kv->dv, kv->dv);
         }
     }
 }
 
-void sg_op_kv_write(sg_ops *ops, const sg_kv_layer *kv, const sg_rows *rows, const float *k, size_t k_stride, const float *v, size_t v_stride)
+void sg_op_kv_write(sg_ops *ops, const sg_kv_layer *kv, const sg_rows *rows, const float *k, size_t k_stride,
+                    const float *v, size_t v_stride)
 {
     if (rows->nrow <= 0)
         return;
-    write_job j = {sg_attention_kernel_find(ops->isa), kv, rows, k, v, k_stride, v_stride, sg_ops_row_step(ops, rows->nrow, 2 * kv->nkv * (kv->dk + kv->dv))};
+    write_job j = {sg_attention_kernel_find(ops->isa),
+                   kv,
+                   rows,
+                   k,
+                   v,
+                   k_stride,
+                   v_stride,
+                   sg_ops_row_step(ops, rows->nrow, 2 * kv->nkv * (kv->dk + kv->dv))};
     sg_pool_run(ops->pool, write_task, &j, (rows->nrow + j.step - 1) / j.step);
 }
 
@@ -92,9 +103,9 @@ typedef struct attention_job {
 
 /* The worker's memory during a task. */
 typedef struct scratch {
-    float *kt, *v; /* [4][dk][16], [64][dv] */
+    float *kt, *v;  /* [4][dk][16], [64][dv] */
     float *acc, *s; /* [QUERIES][dv], [QUERIES][64] */
-    float *row;    /* [dk] */
+    float *row;     /* [dk] */
     float most[QUERIES], sum[QUERIES], slope[QUERIES];
     int first[QUERIES], end[QUERIES];
     const float *q[QUERIES];
@@ -132,7 +143,8 @@ static void turn_rows(const attention_job *j, scratch *s, const unsigned char *r
     const sg_kv_layer *kv = j->kv;
     for (int i = 0; i < n; i++) {
         j->kernel->load_v(kv->type, s->row, rows + (size_t)i * kv->k_row_bytes, kv->k_row_bytes, 1, kv->dk);
-        float *kt = s->kt + (size_t)((lane + i) / SG_KV_GROUP) * (size_t)kv->dk * SG_KV_GROUP + (lane + i) % SG_KV_GROUP;
+        float *kt =
+            s->kt + (size_t)((lane + i) / SG_KV_GROUP) * (size_t)kv->dk * SG_KV_GROUP + (lane + i) % SG_KV_GROUP;
         for (int d = 0; d < kv->dk; d++)
             kt[(size_t)d * SG_KV_GROUP] = s->row[d];
     }
@@ -149,10 +161,12 @@ static void load_chunk(const attention_job *j, const int32_t *table, int head, i
         if (groups && run > SG_KV_GROUP)
             run = SG_KV_GROUP;
         if (groups)
-            j->kernel->load_k(kv->type, s->kt + (size_t)(i / SG_KV_GROUP) * (size_t)kv->dk * SG_KV_GROUP, k_row(kv, block, head, at), kv->dk);
+            j->kernel->load_k(kv->type, s->kt + (size_t)(i / SG_KV_GROUP) * (size_t)kv->dk * SG_KV_GROUP,
+                              k_row(kv, block, head, at), kv->dk);
         else
             turn_rows(j, s, k_row(kv, block, head, at), i, run);
-        j->kernel->load_v(kv->type, s->v + (size_t)i * (size_t)kv->dv, v_row(kv, block, head, at), kv->v_row_bytes, run, kv->dv);
+        j->kernel->load_v(kv->type, s->v + (size_t)i * (size_t)kv->dv, v_row(kv, block, head, at), kv->v_row_bytes, run,
+                          kv->dv);
         i += run;
     }
 }
@@ -211,15 +225,28 @@ static void attention_task(void *arg, int task, int worker)
         }
         if (from >= to)
             continue;
-        j->kernel->chunk(&(sg_attention_chunk){
-            .nquery = to - from, .dk = kv->dk, .dv = kv->dv, .n = n, .base = c, .q = s->q + from, .kt = s->kt, .v = s->v,
-            .first = s->first + from, .end = s->end + from, .slope = j->a->alibi ? s->slope + from : NULL, .scale = j->a->scale,
-            .softcap = j->a->softcap, .most = s->most + from, .sum = s->sum + from,
-            .acc = s->acc + (size_t)from * (size_t)kv->dv, .s = s->s});
+        j->kernel->chunk(&(sg_attention_chunk){.nquery = to - from,
+                                               .dk = kv->dk,
+                                               .dv = kv->dv,
+                                               .n = n,
+                                               .base = c,
+                                               .q = s->q + from,
+                                               .kt = s->kt,
+                                               .v = s->v,
+                                               .first = s->first + from,
+                                               .end = s->end + from,
+                                               .slope = j->a->alibi ? s->slope + from : NULL,
+                                               .scale = j->a->scale,
+                                               .softcap = j->a->softcap,
+                                               .most = s->most + from,
+                                               .sum = s->sum + from,
+                                               .acc = s->acc + (size_t)from * (size_t)kv->dv,
+                                               .s = s->s});
     }
     for (int r = 0; r < nrow; r++)
         for (int h = 0; h < nh; h++)
-            finish(j, s, r * nh + h, j->out + (size_t)(r0 + r) * j->out_stride + (size_t)(h0 + h) * (size_t)kv->dv, h0 + h);
+            finish(j, s, r * nh + h, j->out + (size_t)(r0 + r) * j->out_stride + (size_t)(h0 + h) * (size_t)kv->dv,
+                   h0 + h);
 }
 
 /* Runs of rows of one sequence, `most` at a time.  Returns their number. */
@@ -233,13 +260,23 @@ static int make_tiles(int32_t *tiles, const sg_rows *rows, int most)
     return n;
 }
 
-void sg_op_attention(sg_ops *ops, float *out, size_t out_stride, const float *q, size_t q_stride, const sg_attention *a, const sg_kv_layer *kv, const sg_rows *rows)
+void sg_op_attention(sg_ops *ops, float *out, size_t out_stride, const float *q, size_t q_stride, const sg_attention *a,
+                     const sg_kv_layer *kv, const sg_rows *rows)
 {
     if (rows->nrow <= 0)
         return;
     SG_ASSERT(kv->dk <= SG_HEAD_DIM_MAX && kv->dv <= SG_HEAD_DIM_MAX && a->nhead % kv->nkv == 0);
     int32_t *tiles = sg_ops_scratch(ops, SG_SCRATCH_ROWS, ((size_t)rows->nrow + 1) * sizeof *tiles);
-    attention_job j = {.kernel = sg_attention_kernel_find(ops->isa), .out = out, .q = q, .out_stride = out_stride, .q_stride = q_stride, .a = a, .kv = kv, .rows = rows, .ops = ops, .tiles = tiles};
+    attention_job j = {.kernel = sg_attention_kernel_find(ops->isa),
+                       .out = out,
+                       .q = q,
+                       .out_stride = out_stride,
+                       .q_stride = q_stride,
+                       .a = a,
+                       .kv = kv,
+                       .rows = rows,
+                       .ops = ops,
+                       .tiles = tiles};
     j.group = a->nhead / kv->nkv;
     j.nsplit = (j.group + QUERIES - 1) / QUERIES;
     int ntile = make_tiles(tiles, rows, j.group < QUERIES ? QUERIES / j.group : 1);
