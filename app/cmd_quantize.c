@@ -1,4 +1,4 @@
-/* app/cmd_quantize.c - segue quantize: a GGUF model with smaller weights. */
+/* app/cmd_quantize.c - segue quantize: a model with smaller weights, as GGUF. */
 #include "commands.h"
 
 #include <errno.h>
@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *type, *imatrix;
+static const char *type, *imatrix, *tokenizer;
 static string_list keep;
 static int64_t threads;
 static bool pure, json, quiet;
@@ -17,6 +17,7 @@ static bool pure, json, quiet;
 static const option options[] = {
     {"-t", "--type", OPT_STR, &type, "T", "what to make of the matrices: q8_0, q6_k, q5_k_m, q4_k_m, iq4_xs, ... (needed)"},
     {NULL, "--imatrix", OPT_STR, &imatrix, "FILE", "importance data, as llama.cpp's imatrix writes it (.dat or GGUF)"},
+    {NULL, "--tokenizer", OPT_STR, &tokenizer, "FILE", "the tokenizer of a llama2.c model"},
     {NULL, "--keep", OPT_LIST, &keep, "REGEX=T", "matrices whose name matches get type T; may be repeated, the first match counts"},
     {NULL, "--pure", OPT_FLAG, &pure, NULL, "the same type for every matrix, no mix"},
     {NULL, "--threads", OPT_INT, &threads, "N", "threads to use (all)"},
@@ -75,7 +76,7 @@ static int run(const command *self, int argc, char **argv)
     sigaction(SIGINT, &on, NULL);
     sigaction(SIGTERM, &on, NULL);
     bool silent = command_quiet(quiet);
-    sg_quantize_options o = {.type = type, .imatrix = imatrix, .keep = keep.items, .nkeep = keep.n, .pure = pure,
+    sg_quantize_options o = {.type = type, .imatrix = imatrix, .tokenizer = tokenizer, .keep = keep.items, .nkeep = keep.n, .pure = pure,
                              .threads = (int)threads, .progress = progress, .arg = &silent};
     sg_quantize_report report;
     sg_error err = {0};
@@ -92,7 +93,7 @@ static const option *const tables[] = {options, NULL};
 
 const command cmd_quantize = {
     .name = "quantize",
-    .synopsis = "IN.gguf OUT.gguf --type T [options]",
+    .synopsis = "IN OUT.gguf --type T [options]",
     .summary = "make a model's weights smaller",
     .text = "Types: f32 f16 bf16 q8_0 q6_k q5_k_m q5_k_s q5_1 q5_0 q4_k_m q4_k_s iq4_nl iq4_xs q4_1 q4_0 mxfp4 mxfp4_moe q3_k_l q3_k_m "
             "q3_k_s q2_k q2_k_s tq2_0 tq1_0. The mixes (_s, _m, _l and the plain names) give the output, attention values and "

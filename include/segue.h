@@ -226,6 +226,7 @@ typedef struct sg_quantize_progress {
 typedef struct sg_quantize_options {
     const char *type;    /* a mix or a type: "q4_k_m", "q8_0", ...; sg_quantize_types has them all */
     const char *imatrix; /* importance data (llama.cpp's imatrix, .dat or GGUF), or NULL */
+    const char *tokenizer; /* tokenizer.bin of a llama2.c model, or NULL */
     const char *const *keep; /* nkeep times "REGEX=TYPE" (PCRE2): matrices whose name matches get the type; first match counts */
     size_t nkeep;
     bool pure;           /* the type for every matrix, no mix */
@@ -243,8 +244,8 @@ typedef struct sg_quantize_report {
     uint64_t bytes_in, bytes_out; /* tensor data */
 } sg_quantize_report;
 
-/* Write the GGUF model `in` to the GGUF file `out` with smaller weights.  Vectors become f32; norms, routers and
- * what else is small stay as they are.  Vectors and matrices with a NaN or an infinity are refused.  `out` appears whole or
+/* Write the model `in` (GGUF, or what sg_convert takes) to the GGUF file `out` with smaller weights.  Vectors become f32;
+ * norms, routers and what else is small stay as they are.  Vectors and matrices with a NaN or an infinity are refused.  `out` appears whole or
  * not at all.  *report (may be NULL) is filled on success. */
 sg_status sg_quantize(const char *in, const char *out, const sg_quantize_options *options, sg_quantize_report *report,
                       sg_error *err);

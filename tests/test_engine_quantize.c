@@ -264,4 +264,37 @@ TEST(what_goes_wrong_leaves_no_file)
     CHECK(access(out_path, F_OK) != 0);
 }
 
+/* A Hugging Face directory and a llama2.c checkpoint go straight to a quantised GGUF with its tokenizer. */
+TEST(other_models_are_quantized_in_one_step)
+{
+    if (!tap_shared()) {
+        tap_skip("no shared data");
+        return;
+    }
+    static const struct {
+        const char *in, *tokenizer;
+    } models[] = {{"golden/arch/llama", NULL}, {"golden/arch/qwen3moe", NULL}, {"llm/stories260K.bin", "llm/tok512.bin"}};
+    sg_error err = {0};
+    for (size_t i = 0; i < sizeof models / sizeof *models; i++) {
+        char in[600], tokenizer[600];
+        snprintf(in, sizeof in, "%s/data/%s", tap_shared(), models[i].in);
+        snprintf(tokenizer, sizeof tokenizer, "%s/data/%s", tap_shared(), models[i].tokenizer ? models[i].tokenizer : "");
+        const char *out = tap_scratch("other.gguf");
+        sg_quantize_options o = {.type = "q8_0", .tokenizer = models[i].tokenizer ? tokenizer : NULL, .threads = 2};
+        sg_quantize_report r = {0};
+        CHECK_OK(sg_quantize(in, out, &o, &r, &err));
+        sg_weights *w = NULL;
+        const sg_array *tokens = NULL;
+        CHECK_OK(sg_weights_open(&w, out, &err));
+        CHECK_OK(sg_dict_array(sg_weights_meta(w), "tokenizer.ggml.tokens", SG_KIND_STR, &tokens, &err));
+        const sg_tensor *t = sg_weights_find(w, "token_embd.weight");
+        CHECK(tokens && t);
+        CHECK_INT(tokens->n, t->ne[1]);
+        CHECK_INT(t->type, t->ne[0] % 32 ? SG_F16 : SG_Q8_0);
+        CHECK_INT(sg_weights_find(w, "output_norm.weight")->type, SG_F32);
+        CHECK(r.nquantized > 0 && r.bytes_out < r.bytes_in);
+        sg_weights_close(w);
+    }
+}
+
 TAP_MAIN

@@ -15,6 +15,7 @@
 #include "base/pool.h"
 #include "format/gguf.h"
 #include "format/imatrix.h"
+#include "format/tokenizer_meta.h"
 #include "format/weights.h"
 #include "kernel/quant.h"
 
@@ -228,6 +229,18 @@ static sg_status plan(job *j, const sg_mix *mix, sg_error *err)
     return SG_OK;
 }
 
+/* Models that are no GGUF file keep their tokenizer beside them. */
+static sg_status plan_tokenizer(job *j, sg_error *err)
+{
+    const sg_tensor *embedding = sg_weights_find(j->w, "token_embd.weight");
+    uint64_t nvocab = embedding ? embedding->ne[1] : 0;
+    if (sg_weights_source(j->w) == SG_SOURCE_HF)
+        return sg_tokenizer_meta_hf(j->meta, j->w, nvocab, err);
+    if (sg_weights_source(j->w) == SG_SOURCE_LLAMA2C && j->options->tokenizer)
+        return sg_tokenizer_meta_llama2c(j->meta, j->options->tokenizer, nvocab, err);
+    return SG_OK;
+}
+
 /* A copy of the metadata that says what was done. */
 static sg_status plan_meta(job *j, const sg_mix *mix, sg_error *err)
 {
@@ -240,6 +253,7 @@ static sg_status plan_meta(job *j, const sg_mix *mix, sg_error *err)
     static const char *const gone[] = {"split.no", "split.count", "split.tensors.count"};
     for (size_t i = 0; i < sizeof gone / sizeof *gone; i++)
         sg_dict_remove(j->meta, gone[i]);
+    SG_TRY(plan_tokenizer(j, err));
     SG_TRY(sg_dict_set_u64(j->meta, "general.quantization_version", 2, err));
     SG_TRY(sg_dict_set_u64(j->meta, "general.file_type", mix->file_type, err));
     if (!j->imatrix)
@@ -373,8 +387,6 @@ static sg_status run(job *j, const char *in, const char *out, sg_error *err)
         return sg_fail(err, SG_E_ARGUMENT, "unknown type '%s'; the types are: %s", j->options->type, sg_mix_names());
     SG_TRY(compile_keeps(j, err));
     SG_TRY(sg_weights_open(&j->w, in, err));
-    if (sg_weights_source(j->w) != SG_SOURCE_GGUF)
-        return sg_fail(err, SG_E_ARGUMENT, "%s is no GGUF file; make one of it with segue convert first", in);
     if (j->options->imatrix)
         SG_TRY(sg_imatrix_open(&j->imatrix, j->options->imatrix, err));
     SG_TRY(plan_meta(j, mix, err));
