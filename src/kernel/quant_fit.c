@@ -49,14 +49,16 @@ static inline vec nearest(vec v, float lo, float hi)
     return v + splat(0x1.8p23f) - splat(0x1.8p23f);
 }
 
-/* The IQ4_NL value nearest to v; at a tie the lower one. */
+/* The IQ4_NL value nearest to v; at a tie the lower one.  The constants are the middles between neighbours
+ * of sg_quant_iq4_values and their distances. */
 static inline vec nearest_iq4(vec v)
 {
-    vec q = splat(sg_quant_iq4_values[0]);
-    for (int i = 0; i < 15; i++) {
-        float low = sg_quant_iq4_values[i], high = sg_quant_iq4_values[i + 1];
-        q += (vec)((v > splat((low + high) / 2)) & (ivec)splat(high - low));
-    }
+    static const float middle[15] = {-115.5f, -93.5f, -74, -57, -42, -28.5f, -16, -4.5f, 7, 19, 31.5f, 45.5f, 61, 79, 101};
+    static const float step[15] = {23, 21, 18, 16, 14, 13, 12, 11, 12, 12, 13, 15, 16, 20, 24};
+    vec q = splat(-127);
+#pragma GCC unroll 15
+    for (int i = 0; i < 15; i++)
+        q += (vec)((v > splat(middle[i])) & (ivec)splat(step[i]));
     return q;
 }
 
@@ -129,7 +131,7 @@ static float best_scale(group g, const sg_quant_grid *grid)
         return 0;
     float step = grid->iq4 ? 1.0f : 0.1f;
     for (int end = 0; end < 2; end++)
-        for (int t = -9; t <= 12; t++) {
+        for (int t = grid->iq4 ? -8 : -9; t <= 12; t += grid->iq4 ? 2 : 1) {
             float bound = end ? grid->hi : grid->lo;
             float inv = (bound + (end ? step : -step) * (float)t) / m;
             scale_sums f = measure_scale(g, grid, inv, 0);
