@@ -23,7 +23,7 @@ static const option options[] = {
     {NULL, "--host", OPT_STR, &host, "ADDRESS", "address to listen on; default 127.0.0.1"},
     {NULL, "--port", OPT_INT, &port, "N", "port to listen on, 0: a free one; default 8080"},
     {NULL, "--api-key-file", OPT_STR, &key_file, "F", "ask for one of the keys in this file, one a line"},
-    {NULL, "--slo-tbt", OPT_F64, &slo_tbt, "MS", "wanted bound on the time between tokens (no effect yet)"},
+    {NULL, "--slo-tbt", OPT_F64, &slo_tbt, "MS", "wanted bound on the time between tokens; default: --step-tokens counts"},
     {NULL, "--policy", OPT_STR, &policy, "NAME", "scheduling policy: chunked (default), prefill-first"},
     {NULL, "--max-queue", OPT_INT, &max_queue, "N", "requests that may wait, one more is answered 429; default 256"},
     {NULL, "--parallel", OPT_INT, &parallel, "N", "requests that run at once; default 32"},
@@ -125,8 +125,8 @@ static void check_numbers(const command *c)
         options_usage(c, "--max-queue: up to %d; --parallel: up to 1024", 1 << 20);
     if (step_tokens < 0 || step_tokens > 1 << 20 || max_connections < 0 || max_connections > 1 << 20)
         options_usage(c, "--step-tokens and --max-connections: from 1 to %d", 1 << 20);
-    if (!(slo_tbt >= 0))
-        options_usage(c, "--slo-tbt: milliseconds");
+    if (!(slo_tbt >= 0 && slo_tbt <= 1e6))
+        options_usage(c, "--slo-tbt: milliseconds, from 0 to 1000000");
 }
 
 static int run(const command *c, int argc, char **argv)
@@ -142,6 +142,7 @@ static int run(const command *c, int argc, char **argv)
         models[i].max_waiting = (int)max_queue;
         models[i].max_running = (int)parallel;
         models[i].step_tokens = (int)step_tokens;
+        models[i].slo_tbt_ms = slo_tbt;
     }
     sg_server_options o = {.host = host, .port = (int)port, .models = models, .nmodel = (size_t)nmodel, .api_key_file = key_file,
                            .access_log = access_log, .origins = origins.items, .norigin = origins.n, .body_max_bytes = max_body,

@@ -270,6 +270,8 @@ typedef struct sg_engine_options {
     int max_running;       /* requests in the step loop at once; 0: 32 */
     int max_waiting;       /* requests admitted later; one more is SG_E_BUSY; 0: 256 */
     int step_tokens;       /* tokens of a step while some request decodes; 0: 64 */
+    double slo_tbt_ms;     /* wanted bound on the time between tokens: sizes the steps beside decoding requests by the
+                            * measured time of a token; 0: step_tokens counts */
     bool exact;            /* the reference path: everything in float32, slow */
 } sg_engine_options;
 

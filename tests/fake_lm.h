@@ -25,7 +25,7 @@ typedef struct fake_lm {
     int row_us;            /* and each row of it */
     _Atomic bool fail;     /* the next step fails */
     _Atomic int rows_max;  /* most rows that a step had */
-    _Atomic int decodes_with_prefill;
+    _Atomic int mixed_max; /* the same for steps of several sequences */
     _Atomic uint64_t nrow;
 } fake_lm;
 
@@ -43,6 +43,8 @@ static inline sg_status fake_step(void *self, const sg_batch *b, sg_error *err)
         return sg_fail(err, SG_E_IO, "the fake model was told to fail");
     if (b->nrow > f->rows_max)
         f->rows_max = b->nrow;
+    if (b->nseq > 1 && b->nrow > f->mixed_max)
+        f->mixed_max = b->nrow;
     f->nrow += (uint64_t)b->nrow;
     if (f->step_us + f->row_us)
         usleep((useconds_t)(f->step_us + f->row_us * b->nrow));

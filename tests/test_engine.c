@@ -278,6 +278,38 @@ TEST(cancel_in_each_state)
     sg_request_free(running);
 }
 
+/* A prompt of 3000 tokens comes while another request decodes: the steps beside it keep to the wanted bound. */
+TEST(a_long_prompt_does_not_stop_a_stream)
+{
+    fake_lm *fake;
+    sg_engine_options eo = {.slo_tbt_ms = 16};
+    sg_engine *e = open_fake(&fake, 4096, 300, &eo);
+    fake->row_us = 1000;
+    static int32_t ids[3000];
+    int32_t ids2[8], warm_ids[64];
+    for (int i = 0; i < 3000; i++)
+        ids[i] = 'a';
+    sg_request_options warm = ask("a text of some forty tokens to measure..", warm_ids, 1), stream = ask("x", ids2, 60), late = stream;
+    stream.ignore_eos = true;
+    late.prompt = ids;
+    late.nprompt = 3000;
+    static answer a;
+    sg_request *r, *l;
+    CHECK_OK(sg_request_submit(&r, e, &warm, &err));
+    collect(r, &a);
+    sg_request_free(r);
+    CHECK_OK(sg_request_submit(&r, e, &stream, &err));
+    sg_event ev;
+    CHECK(sg_request_next(r, &ev, 5000));
+    CHECK_OK(sg_request_submit(&l, e, &late, &err));
+    while (sg_request_next(r, &ev, 5000) && !ev.end)
+        ;
+    CHECK(fake->mixed_max <= 16 && fake->mixed_max > 1);
+    sg_request_free(l);
+    sg_request_free(r);
+    sg_engine_close(e);
+}
+
 TEST(a_slow_reader_stops_itself_only)
 {
     fake_lm *fake;

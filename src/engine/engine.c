@@ -100,6 +100,9 @@ static sg_status check_options(sg_engine *e, const sg_engine_options *o, sg_erro
         return sg_fail(err, SG_E_ARGUMENT, "%d running requests: from 1 to %d", o->max_running, RUNNING_MAX);
     if (o->max_waiting < 0 || o->max_waiting > WAITING_MAX)
         return sg_fail(err, SG_E_ARGUMENT, "%d waiting requests: from 1 to %d", o->max_waiting, WAITING_MAX);
+    if (!(o->slo_tbt_ms >= 0 && o->slo_tbt_ms <= 1e6))
+        return sg_fail(err, SG_E_ARGUMENT, "%g milliseconds between tokens: from 0 to 1000000", o->slo_tbt_ms);
+    e->slo_tbt_us = (int64_t)(o->slo_tbt_ms * 1e3);
     if (o->step_tokens < 0)
         return sg_fail(err, SG_E_ARGUMENT, "%d tokens a step: at least 1", o->step_tokens);
     e->max_running = o->max_running ? o->max_running : RUNNING;

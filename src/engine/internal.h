@@ -89,6 +89,7 @@ struct sg_engine {
     const sg_policy *policy;
     sg_sched_options sched;
     int max_running, max_waiting;
+    int64_t slo_tbt_us; /* 0: none */
     int64_t load_us;
     pthread_t thread;
     bool started;
@@ -104,6 +105,7 @@ struct sg_engine {
     sg_request **waiting, **running;
     int nwaiting, nrunning;
     int reserved_block; /* sum of need_block over running */
+    double row_us; /* recent time of a row in steps of many rows; 0: not known yet */
     sg_gap *gap_running, *gap_waiting;
     sg_plan_part *part;
     int32_t *row_token, *row_seq, *row_pos; /* [max_rows] */

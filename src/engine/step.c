@@ -101,8 +101,27 @@ static sg_gap gap_of(sg_request *r, bool paused)
                     .deadline_us = INT64_MAX, .tenant = r->tenant, .priority = SG_PRIORITY_NORMAL, .paused = paused};
 }
 
+/* A step cannot be left half-way, so its length is how long a cancelled request goes on and a new one waits: at most about
+ * STEP_US, by the measured time of a row, but not fewer than ROWS_MIN rows, below which a row costs more.  With a
+ * bound on the time between tokens, steps beside decodes keep to it. */
+static sg_sched_options step_options(const sg_engine *e)
+{
+    enum { STEP_US = 250000, ROWS_MIN = 64, BESIDE_MIN = 4 };
+    sg_sched_options o = e->sched;
+    double rows = e->row_us > 0 ? STEP_US / e->row_us : ROWS_MIN;
+    int least = e->max_running > ROWS_MIN ? e->max_running : ROWS_MIN;
+    if (rows < o.step_tokens_max)
+        o.step_tokens_max = rows < least ? (least < o.step_tokens_max ? least : o.step_tokens_max) : (int)rows;
+    if (e->slo_tbt_us && e->row_us > 0) {
+        double beside = (double)e->slo_tbt_us / e->row_us;
+        o.step_tokens = beside < BESIDE_MIN ? BESIDE_MIN : beside > o.step_tokens_max ? o.step_tokens_max : (int)beside;
+    }
+    return o;
+}
+
 static void make_plan(sg_engine *e, sg_plan *plan)
 {
+    sg_sched_options options = step_options(e);
     for (int i = 0; i < e->nrunning; i++)
         e->gap_running[i] = gap_of(e->running[i], !sg_request_has_room(e->running[i]));
     int nwaiting = e->nwaiting < e->max_running ? e->nwaiting : e->max_running;
@@ -112,7 +131,7 @@ static void make_plan(sg_engine *e, sg_plan *plan)
                      .nwaiting = nwaiting, .free_block = sg_kv_pool_nblock(e->lm.pool) - e->reserved_block,
                      .free_slot = e->max_running - e->nrunning};
     *plan = (sg_plan){.part = e->part, .cap = e->max_running};
-    sg_sched_plan(e->policy, &s, &e->sched, plan);
+    sg_sched_plan(e->policy, &s, &options, plan);
 }
 
 static void admit(sg_engine *e, int n)
@@ -237,6 +256,10 @@ static void fail_parts(sg_engine *e, const sg_plan *plan, const sg_error *error)
 static void count_step(sg_engine *e, const sg_plan *plan, int64_t us)
 {
     int nprompt = 0;
+    if (plan->ntoken >= 16) {
+        double row_us = (double)us / plan->ntoken;
+        e->row_us = e->row_us > 0 ? 0.75 * e->row_us + 0.25 * row_us : row_us;
+    }
     for (int s = 0; s < plan->npart; s++) {
         const sg_request *r = e->running[plan->part[s].index];
         int left = r->nprompt - r->computed;
