@@ -160,13 +160,15 @@ SG_INLINE void amx_mul(sg_dtype type, float *const *out, const void *const *x, i
                        int tile1, int n, int k)
 {
     const sg_tile_form f = sg_tile_form_of(type);
-    sg_act_q8 a = sg_act_q8_of(NULL, k);
+    sg_act_q8 a = sg_act_q8_of(x[0], k);
+    const char *row = x[0];
     sg_wide w;
     _Alignas(64) float sums[SG_WIDE_ROWS][SG_TILE];
     configure(f.halves == 2 ? 16 : 32, nrow % 16);
     for (int tile = tile0; tile < tile1; tile++)
         for (int m0 = 0; m0 < nrow; m0 += SG_WIDE_ROWS) {
-            row_set s = {(const uint8_t *const *)x + m0, nrow - m0 < SG_WIDE_ROWS ? nrow - m0 : SG_WIDE_ROWS, (size_t)a.d, (size_t)a.sx, (size_t)a.neg16};
+            row_set s = {(const uint8_t *const *)x + m0, nrow - m0 < SG_WIDE_ROWS ? nrow - m0 : SG_WIDE_ROWS, (size_t)((char *)a.d - row), (size_t)((char *)a.sx - row),
+                         (size_t)((char *)a.neg16 - row)};
             memset(sums, 0, (size_t)s.nrow * sizeof *sums);
             for (int b0 = 0; b0 < k / 32; b0 += SG_WIDE_GROUPS) {
                 int ngroup = k / 32 - b0 < SG_WIDE_GROUPS ? k / 32 - b0 : SG_WIDE_GROUPS;

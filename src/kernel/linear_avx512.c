@@ -21,10 +21,11 @@ typedef struct act_offsets {
     size_t d, sx, neg, neg16;
 } act_offsets;
 
-SG_INLINE act_offsets act_offsets_of(int k)
+SG_INLINE act_offsets act_offsets_of(const void *row, int k)
 {
-    sg_act_q8 a = sg_act_q8_of(NULL, k);
-    return (act_offsets){(size_t)a.d, (size_t)a.sx, (size_t)a.neg, (size_t)a.neg16};
+    sg_act_q8 a = sg_act_q8_of(row, k);
+    const char *p = row;
+    return (act_offsets){(size_t)((char *)a.d - p), (size_t)((char *)a.sx - p), (size_t)((char *)a.neg - p), (size_t)((char *)a.neg16 - p)};
 }
 
 SG_INLINE float float_at(const uint8_t *p)
@@ -100,7 +101,7 @@ SG_INLINE void small_tile(sg_dtype type, int MB, __m512 *acc, const uint8_t *con
 SG_INLINE void small_mul(sg_dtype type, float *const *out, const void *const *x, int nrow, const void *packed, int tile0,
                          int tile1, int n, int k)
 {
-    act_offsets at = act_offsets_of(k);
+    act_offsets at = act_offsets_of(x[0], k);
     for (int tile = tile0; tile < tile1; tile++) {
         sg_tile_view t = sg_tile_view_of(type, packed, tile, k);
         for (int m = 0, step; m < nrow; m += step) {
@@ -221,7 +222,7 @@ enum { WIDE_STEP = 16 }; /* groups at once: two tiles' codes are 16 KiB */
 SG_INLINE void wide_mul(sg_dtype type, float *const *out, const void *const *x, int nrow, const void *packed, int tile0,
                         int tile1, int n, int k)
 {
-    act_offsets at = act_offsets_of(k);
+    act_offsets at = act_offsets_of(x[0], k);
     sg_wide w[2];
     _Alignas(64) float sums[2 * TILE_SUMS];
     for (int tile = tile0; tile < tile1; tile += 2)
