@@ -8,12 +8,12 @@
  * (key << 32 | symbol); a merge makes at most two new candidates, and old ones are recognised when
  * they come up because the symbol's key is another by then.  So a 10 MB word costs n log n.
  *
- * Very long words are merged in windows when ranks rise along every derivation (all trained vocabularies).  Then the
- * merges inside a piece do not depend on anything around it, and whether two neighbours would have merged across
- * their border depends on these two alone: pieces are the answer for the whole word exactly when each
- * pair of neighbours is the answer for its own text.  So a window is merged, its last pieces are thrown away, the next one starts
- * where they began, and the seam is tested by merging the two pieces at it; when they disagree, the window starts a piece
- * earlier and grows.  Time is linear, and a window stays in the second-level cache.
+ * Very long words are merged in windows.  Taking the lowest key first means that a stretch of the word which nothing merges
+ * into or out of goes through the same merges as it would alone, whatever happens beside it; and whether two neighbouring
+ * pieces would have merged across their border depends on these two alone.  So pieces are the answer for the
+ * whole word exactly when each two neighbours are the answer for their own text.  A window is merged, its last pieces
+ * are thrown away, the next window starts where they began, and the seam is tested by merging the two pieces at it; when they
+ * do not stay apart, the window starts a piece earlier and grows.  Time is linear, and a window stays in the cache.
  *
  * Rejected: taking ranks off in increasing order with a bucket for each.  It is linear too, but it visits the
  * word in the order of ranks, which is a cache miss for every merge.
@@ -58,25 +58,6 @@ sg_status sg_merges_put(sg_merges *m, uint32_t left, uint32_t right, uint32_t id
     while (m->slot[i])
         i = (i + 1) & m->mask;
     m->slot[i] = (pair << 22 | rank) + 1;
-    return SG_OK;
-}
-
-sg_status sg_merges_finish(sg_merges *m, size_t nid, sg_error *err)
-{
-    uint32_t *last = sg_calloc(nid, sizeof *last); /* rank + 1 of the last merge that makes an id */
-    if (!last)
-        return sg_fail_nomem(err, "the merges");
-    for (uint32_t r = 0; r < m->n; r++)
-        last[m->id[r]] = r + 1;
-    m->local = true;
-    for (uint64_t i = 0; i <= m->mask; i++) {
-        if (!m->slot[i])
-            continue;
-        uint64_t x = m->slot[i] - 1;
-        uint32_t left = (uint32_t)(x >> 43), right = (uint32_t)(x >> 22) & ((1u << 21) - 1), rank = (uint32_t)(x & ((1u << 22) - 1));
-        m->local &= last[left] <= rank && last[right] <= rank;
-    }
-    sg_free(last);
     return SG_OK;
 }
 
@@ -245,7 +226,8 @@ static sg_status merge(sg_bpe_scratch *s, sg_symbol *sym, size_t n, const char *
 enum { WINDOW = 4096, SEAM = 8 }; /* symbols of a window; pieces at its end that are thrown away */
 
 /* Merge the symbols [from, to) of the word in the window. */
-static sg_status merge_window(sg_bpe_scratch *s, size_t from, size_t to, const char *text, const sg_merges *m, sg_error *err)
+static sg_status merge_window(sg_bpe_scratch *s, size_t from, size_t to, const char *text, const sg_merges *m,
+                              const sg_vocab *v, sg_error *err)
 {
     if (s->window_cap < to - from) {
         sg_symbol *p = sg_realloc(s->window, (to - from) * sizeof *p);
@@ -255,14 +237,14 @@ static sg_status merge_window(sg_bpe_scratch *s, size_t from, size_t to, const c
         s->window_cap = to - from;
     }
     memcpy(s->window, s->symbol + from, (to - from) * sizeof *s->window);
-    return merge(s, s->window, to - from, text, m, NULL, err);
+    return merge(s, s->window, to - from, text, m, v, err);
 }
 
 /* Whether the symbols [from, mid) and [mid, to), one piece each, stay apart when merged together. */
-static sg_status apart(sg_bpe_scratch *s, size_t from, size_t mid, size_t to, const char *text, const sg_merges *m, bool *yes,
-                       sg_error *err)
+static sg_status apart(sg_bpe_scratch *s, size_t from, size_t mid, size_t to, const char *text, const sg_merges *m,
+                       const sg_vocab *v, bool *yes, sg_error *err)
 {
-    SG_TRY(merge_window(s, from, to, text, m, err));
+    SG_TRY(merge_window(s, from, to, text, m, v, err));
     *yes = s->window[0].next == mid - from && s->window[mid - from].next == UINT32_MAX;
     return SG_OK;
 }
@@ -286,12 +268,13 @@ static void keep(pieces *p, const sg_symbol *window, size_t from, size_t npiece,
     p->begin[p->n] = i == UINT32_MAX ? UINT32_MAX : (uint32_t)from + i;
 }
 
-static sg_status merge_in_windows(sg_bpe_scratch *s, pieces *p, size_t n, const char *text, const sg_merges *m, sg_error *err)
+static sg_status merge_in_windows(sg_bpe_scratch *s, pieces *p, size_t n, const char *text, const sg_merges *m,
+                              const sg_vocab *v, sg_error *err)
 {
     size_t least = s->window_least ? s->window_least : WINDOW, size = least;
     for (size_t from = 0; from < n;) {
         size_t to = n - from > size ? from + size : n, npiece = 0;
-        SG_TRY(merge_window(s, from, to, text, m, err));
+        SG_TRY(merge_window(s, from, to, text, m, v, err));
         for (uint32_t i = 0; i != UINT32_MAX; i = s->window[i].next)
             npiece++;
         if (to < n && npiece <= SEAM) { /* hardly anything would be kept */
@@ -305,7 +288,7 @@ static sg_status merge_in_windows(sg_bpe_scratch *s, pieces *p, size_t n, const 
         bool fits = true;
         if (before > 0) {
             uint32_t first_end = before + 1 <= p->n ? p->begin[before + 1] : (uint32_t)n;
-            SG_TRY(apart(s, p->begin[before - 1], from, first_end, text, m, &fits, err));
+            SG_TRY(apart(s, p->begin[before - 1], from, first_end, text, m, v, &fits, err));
         }
         if (fits) {
             from = p->begin[p->n];
@@ -319,10 +302,11 @@ static sg_status merge_in_windows(sg_bpe_scratch *s, pieces *p, size_t n, const 
     return SG_OK;
 }
 
-static sg_status merge_very_long(sg_bpe_scratch *s, size_t n, const char *text, const sg_merges *m, sg_error *err)
+static sg_status merge_very_long(sg_bpe_scratch *s, size_t n, const char *text, const sg_merges *m,
+                              const sg_vocab *v, sg_error *err)
 {
     pieces p = {.begin = sg_alloc((n + 1) * sizeof *p.begin), .id = sg_alloc((n + 1) * sizeof *p.id)};
-    sg_status st = p.begin && p.id ? merge_in_windows(s, &p, n, text, m, err) : sg_fail_nomem(err, "a long word");
+    sg_status st = p.begin && p.id ? merge_in_windows(s, &p, n, text, m, v, err) : sg_fail_nomem(err, "a long word");
     for (size_t k = 0; st == SG_OK && k < p.n; k++) { /* as the list that the caller expects */
         sg_symbol *a = &s->symbol[p.begin[k]];
         const sg_symbol *z = &s->symbol[p.begin[k + 1] - 1];
@@ -339,7 +323,7 @@ sg_status sg_bpe_merge(sg_bpe_scratch *s, size_t n, const char *text, const sg_m
 {
     if (n == 0)
         return SG_OK;
-    if (m && m->local && n > 2 * (s->window_least ? s->window_least : WINDOW))
-        return merge_very_long(s, n, text, m, err);
+    if (n > 2 * (s->window_least ? s->window_least : WINDOW))
+        return merge_very_long(s, n, text, m, v, err);
     return merge(s, s->symbol, n, text, m, v, err);
 }

@@ -16,7 +16,6 @@ typedef struct sg_merges {
     uint32_t *id;    /* [n] what merge `rank` makes */
     uint64_t mask;
     uint32_t n;
-    bool local;      /* see sg_merges_finish */
 } sg_merges;
 
 enum { SG_MERGES_MAX = (1 << 22) - 2 };
@@ -25,10 +24,6 @@ enum { SG_MERGES_MAX = (1 << 22) - 2 };
 sg_status sg_merges_init(sg_merges *m, size_t n, sg_error *err);
 void sg_merges_fini(sg_merges *m);
 sg_status sg_merges_put(sg_merges *m, uint32_t left, uint32_t right, uint32_t id, sg_error *err);
-
-/* Once all merges are put, for ids 0 .. nid-1: see whether ranks rise along every derivation.  Then where a long word
- * falls apart depends on neighbouring pieces only, and it is merged in windows, in linear time. */
-sg_status sg_merges_finish(sg_merges *m, size_t nid, sg_error *err);
 
 /* A piece of the word while it is being merged; `text` bytes [start, start + len). */
 typedef struct sg_symbol {
@@ -56,7 +51,7 @@ void sg_bpe_scratch_fini(sg_bpe_scratch *s);
 sg_status sg_bpe_room(sg_bpe_scratch *s, size_t n, sg_error *err);
 
 /* Merge symbols 0..n-1 until nothing merges.  They are left as a list from 0 along next.  `m` NULL: by the scores
- * of `v`, else by merges.  The work is n log n. */
+ * of `v`, else by merges.  The work is linear in n. */
 sg_status sg_bpe_merge(sg_bpe_scratch *s, size_t n, const char *text, const sg_merges *m, const sg_vocab *v, sg_error *err);
 
 static inline uint64_t sg_merges_hash(uint64_t pair) { return pair * 0x9e3779b97f4a7c15u >> 20; }

@@ -209,8 +209,6 @@ static sg_status read_merges(const reader *r, sg_error *err)
     for (size_t i = 0; st == SG_OK && i < m->n; i++)
         st = sg_read_merge_line(r->t, &names, m->s[i].data, m->s[i].len, i, KEY "merges", err);
     sg_vocab_fini(&names);
-    if (st == SG_OK)
-        st = sg_merges_finish(&r->t->merges, r->tokens->n, err);
     return st;
 }
 
