@@ -3,8 +3,8 @@
 Every maker below returns one (question, answer) pair or a list of turns; the
 words come from lexicon.py.  conversation() strings makers together, sometimes
 with a greeting or a system message, and roughens the user's writing (case, final
-mark).  chats() and tales() are what prepare.py reads: documents in the chat
-template, or plain stories.
+mark).  chats(), facts() and tales() are what prepare.py reads: documents in the chat
+template, or plain stories; facts() is for the end of the training.
 """
 from lexicon import *  # noqa: F403 -- a table of words
 from prepare import ASK_ANY, ASK_TOPIC, BOS, END, chat
@@ -620,6 +620,18 @@ def conversation(rng):
         turns += [(role, t) for role, t in zip(("user", "assistant"), goodbye(rng))]
     turns = [(role, rough(t, rng) if role == "user" else t) for role, t in turns]
     return chat(turns, rng.choice(SYSTEMS) if rng.random() < 0.12 else None)
+
+
+def facts(rng, count):
+    """Conversations of questions with one right answer, sums above all: more facts a token than chats has."""
+    makers = [arithmetic, capital, colour, opposite, calendar, number, knowledge, animal, language, identity]
+    weights = [8, 2, 2, 1.5, 2, 2, 3, 4, 1.5, 1]
+    for _ in range(count):
+        turns = []
+        for maker in rng.choices(makers, weights, k=rng.choice([1, 2, 4, 6, 8])):
+            q, a = maker(rng)
+            turns += [("user", rough(q, rng)), ("assistant", a)]
+        yield chat(turns)
 
 
 def chats(rng, count):

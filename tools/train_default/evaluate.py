@@ -109,7 +109,7 @@ def main():
         before.load_state_dict(s["average"])
         models.insert(0, ("float", before))
     for name, m in models:
-        for source in ("stories", "chats", "tales"):
+        for source in ("stories", "chats", "facts", "tales"):
             path = a.data / f"{source}.held.bin"
             if path.exists():
                 nats, bits = loss(m, tok, path)

@@ -94,6 +94,7 @@ def main():
     ap.add_argument("--vocab", type=int, default=4096)
     ap.add_argument("--keep-tokenizer", action="store_true")
     ap.add_argument("--chats", type=int, default=0, help="generated conversations")
+    ap.add_argument("--facts", type=int, default=0, help="generated conversations of short questions")
     ap.add_argument("--tales", type=int, default=0, help="generated stories")
     ap.add_argument("--copies", type=int, default=3, help="passes over the stories, each framed anew")
     ap.add_argument("--seed", type=int, default=1)
@@ -126,7 +127,7 @@ def main():
         write(tok, story_documents(held, rng), a.out / "stories.held.bin")
         write(tok, (d for _ in range(a.copies) for d in story_documents(rng.sample(train, len(train)), rng)),
               a.out / "stories.train.bin")
-    for name, count in (("chats", a.chats), ("tales", a.tales)):
+    for name, count in (("chats", a.chats), ("facts", a.facts), ("tales", a.tales)):
         if count:
             import chatgen
             make = getattr(chatgen, name)
