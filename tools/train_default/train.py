@@ -23,6 +23,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import numpy as np
 import torch
+from tokenizers import Tokenizer
 
 from model import Config, Model
 
@@ -40,7 +41,8 @@ def read_tokens(path, data):
     """(ids, targets) of a token file: targets[i] is what should follow ids[..i-1] at i, or -1 in the user's and the
     system's turns, which the model need not learn to write."""
     ids = np.fromfile(path, dtype="<u2").astype(np.int32)
-    assistant = json.loads((data / "tokenizer.json").read_text())["model"]["vocab"]["ass"]
+    tok = Tokenizer.from_file(str(data / "tokenizer.json"))
+    assistant = tok.encode("assistant").ids[0]
     starts, ends = np.flatnonzero(ids == START), np.flatnonzero(ids == END)
     starts = starts[ids[np.minimum(starts + 1, len(ids) - 1)] != assistant]
     at = np.searchsorted(ends, starts)
