@@ -89,7 +89,8 @@ void sg_template_free(sg_template *t);
  * eos_token.  name NULL: the one named "default", or the only one.  SG_E_NOT_FOUND when there is none of that name. */
 sg_status sg_template_from_config(sg_template **t, const char *json, size_t n, const char *name, sg_error *err);
 
-/* From a model: a GGUF file, a Hugging Face directory (chat_template.jinja, tokenizer_config.json).  name as above. */
+/* From a model: a GGUF file, a Hugging Face directory (chat_template.jinja, tokenizer_config.json), or NULL for the embedded
+ * default.  name as above. */
 sg_status sg_template_open(sg_template **t, const char *model, const char *name, sg_error *err);
 
 /* The inputs of one rendering.  JSON texts are NUL-terminated; NULL means none, and the variable is none then. */

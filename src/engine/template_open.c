@@ -2,6 +2,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/heap.h"
+#include "format/embedded.h"
 #include "format/weights.h"
 #include "text/template.h"
 
@@ -32,11 +33,12 @@ static sg_status from_directory(sg_template **t, const sg_weights *w, const char
 sg_status sg_template_open(sg_template **t, const char *model, const char *name, sg_error *err)
 {
     sg_weights *w;
-    if (!model)
-        return sg_fail(err, SG_E_NOT_FOUND, "no model given");
-    SG_TRY(sg_weights_open(&w, model, err));
+    if (model)
+        SG_TRY(sg_weights_open(&w, model, err));
+    else
+        SG_TRY(sg_weights_open_memory(&w, sg_default_model, sg_default_model_bytes(), "the embedded default", err));
     bool in_files = sg_weights_source(w) == SG_SOURCE_HF;
     sg_status st = in_files ? from_directory(t, w, name, err) : sg_template_from_dict(t, sg_weights_meta(w), name, err);
     sg_weights_close(w);
-    return st == SG_OK ? st : sg_fail_at(err, st, "%s", model);
+    return st == SG_OK ? st : sg_fail_at(err, st, "%s", model ? model : "the embedded default");
 }
