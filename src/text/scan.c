@@ -96,12 +96,30 @@ static inline uint32_t ascii_letters(text t, uint32_t i)
     return i;
 }
 
+/* End of the run of ASCII lower case at i. */
+static inline uint32_t ascii_lower(text t, uint32_t i)
+{
+#if defined(__x86_64__)
+    while (i + 16 <= t.end) {
+        __m128i x = _mm_loadu_si128((const __m128i *)(const void *)(t.s + i));
+        __m128i is = _mm_and_si128(_mm_cmpgt_epi8(x, _mm_set1_epi8('a' - 1)), _mm_cmplt_epi8(x, _mm_set1_epi8('z' + 1)));
+        unsigned m = (unsigned)_mm_movemask_epi8(is);
+        if (m != 0xffff)
+            return i + (uint32_t)__builtin_ctz(~m);
+        i += 16;
+    }
+#endif
+    while (i < t.end && (unsigned char)(t.s[i] - 'a') < 26)
+        i++;
+    return i;
+}
+
 /* End of the run of characters at i that have (or, `not`, have not) one of the classes. */
 static inline uint32_t run(text t, uint32_t i, unsigned classes)
 {
     for (uint32_t len; class_at(t, i, &len) & classes; i += len)
-        if (len == 1 && classes & SG_CHAR_LOWER && classes & SG_CHAR_UPPER) {
-            i = ascii_letters(t, i);
+        if (len == 1 && classes & SG_CHAR_LOWER) {
+            i = classes & SG_CHAR_UPPER ? ascii_letters(t, i) : ascii_lower(t, i + 1);
             len = 0;
         }
     return i;
