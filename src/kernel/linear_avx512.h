@@ -132,7 +132,8 @@ SG_INLINE __m512 sg_group_end(__m512 acc, __m512i dot, __m512 scale, float d)
 SG_INLINE void sg_store_tile_row(float *out, __m512 v, int tile, int n)
 {
     int left = n - tile * SG_TILE;
-    _mm512_mask_storeu_ps(out + tile * SG_TILE, left >= SG_TILE ? (__mmask16)0xffff : (__mmask16)((1u << left) - 1), v);
+    unsigned mask = left >= SG_TILE ? 0xffff : (1u << left) - 1;
+    _mm512_mask_storeu_ps(out + tile * SG_TILE, (__mmask16)mask, v);
 }
 
 #endif
