@@ -119,7 +119,9 @@ static int raw(const site *s, const char *bytes, size_t n, bool *closed)
 
 static size_t request(char *out, size_t cap, const char *method, const char *path, const char *headers, const char *body)
 {
-    return (size_t)snprintf(out, cap, "%s %s HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: %zu\r\nConnection: close\r\n%s\r\n%s",
+    return (size_t)snprintf(out, cap,
+                            "%s %s HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: "
+                            "%zu\r\nConnection: close\r\n%s\r\n%s",
                             method, path, strlen(body), headers, body);
 }
 
@@ -181,7 +183,8 @@ TEST(chat_and_completion_answers)
     CHECK_INT(post(&s, "/v1/chat/completions", "{\"model\":\"fake\",\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}"), 200);
     json_t *v = json_reply();
     CHECK(v != NULL);
-    CHECK_STR(json_string_value(json_object_get(json_object_get(json_array_get(json_object_get(v, "choices"), 0), "message"), "content")), s.fake->script);
+    CHECK_STR(json_string_value(json_object_get(json_object_get(json_array_get(json_object_get(v, "choices"), 0),
+                                                                "message"), "content")), s.fake->script);
     CHECK_STR(json_string_value(json_object_get(json_array_get(json_object_get(v, "choices"), 0), "finish_reason")), "stop");
     CHECK(json_is_null(json_object_get(json_array_get(json_object_get(v, "choices"), 0), "logprobs")));
     CHECK_INT(json_integer_value(json_object_get(json_object_get(v, "usage"), "completion_tokens")), strlen(s.fake->script));
@@ -253,7 +256,8 @@ TEST(streams_say_the_same)
     CHECK(site_open(&s, NULL, NULL));
     s.fake->script = "gr\xc3\xbc\xc3\x9f dich, stop here";
     CHECK_INT(post(&s, "/v1/chat/completions",
-                   "{\"model\":\"fake\",\"stream\":true,\"stream_options\":{\"include_usage\":true},\"stop\":[\"here\"],\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}"), 200);
+                   "{\"model\":\"fake\",\"stream\":true,\"stream_options\":{\"include_usage\":true},"
+                   "\"stop\":[\"here\"],\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}"), 200);
     CHECK(strstr(reply, "Content-Type: text/event-stream"));
     CHECK(sse("content", text, sizeof text, &done) > 10);
     CHECK(done);
@@ -323,17 +327,22 @@ TEST(bad_requests_are_named)
         {"/v1/chat/completions", "", 400, "empty"},
         {"/v1/chat/completions", "{\"model\":", 400, "not JSON"},
         {"/v1/chat/completions", "{\"model\":\"fake\",\"model\":\"fake\"}", 400, "duplicate"},
-        {"/v1/chat/completions", "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}]}", 400, "\"param\":\"model\",\"code\":\"missing_required_parameter\""},
-        {"/v1/chat/completions", "{\"model\":\"none\",\"messages\":[{\"role\":\"user\",\"content\":\"x\"}]}", 404, "\"code\":\"model_not_found\""},
+        {"/v1/chat/completions", "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}]}", 400,
+         "\"param\":\"model\",\"code\":\"missing_required_parameter\""},
+        {"/v1/chat/completions", "{\"model\":\"none\",\"messages\":[{\"role\":\"user\",\"content\":\"x\"}]}", 404,
+         "\"code\":\"model_not_found\""},
         {"/v1/chat/completions", "{\"model\":\"fake\",\"messages\":[]}", 400, "\"param\":\"messages\",\"code\":\"empty_array\""},
-        {"/v1/chat/completions", "{\"model\":\"fake\",\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"smell\"}]}]}", 400, "messages[0].content[0].type"},
+        {"/v1/chat/completions",
+         "{\"model\":\"fake\",\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"smell\"}]}]}", 400,
+             "messages[0].content[0].type"},
         {"/v1/completions", "{\"prompt\":\"x\",\"temperature\":-1}", 400, "\"param\":\"temperature\",\"code\":\"decimal_below_min_value\""},
         {"/v1/completions", "{\"prompt\":\"x\",\"n\":1.5}", 400, "\"param\":\"n\",\"code\":\"invalid_type\""},
         {"/v1/completions", "{\"prompt\":\"x\",\"frobnicate\":1}", 400, "\"param\":\"frobnicate\",\"code\":\"unknown_parameter\""},
         {"/v1/completions", "{\"prompt\":[258]}", 400, "\"param\":\"prompt\""},
         {"/v1/completions", "{\"prompt\":[4294967297]}", 400, "\"param\":\"prompt\""},
         {"/v1/completions", "{\"prompt\":[1,\"a\"]}", 400, "\"param\":\"prompt\""},
-        {"/v1/completions", "{\"prompt\":\"x\",\"stop\":[\"a\",\"b\",\"c\",\"d\",\"e\"]}", 400, "\"param\":\"stop\",\"code\":\"array_above_max_length\""},
+        {"/v1/completions", "{\"prompt\":\"x\",\"stop\":[\"a\",\"b\",\"c\",\"d\",\"e\"]}", 400,
+         "\"param\":\"stop\",\"code\":\"array_above_max_length\""},
         {"/v1/completions", "{\"prompt\":\"x\",\"logit_bias\":{\"9999\":1}}", 400, "\"param\":\"logit_bias\""},
         {"/v1/completions", "{\"prompt\":\"x\",\"logprobs\":6}", 400, "\"param\":\"logprobs\",\"code\":\"integer_above_max_value\""},
         {"/v1/completions", "{\"prompt\":\"x\",\"suffix\":\"y\"}", 400, "\"param\":\"suffix\""},
@@ -383,8 +392,10 @@ TEST(malformed_http_is_refused)
         {"GET /health HTTP/1.1\r\nHost: localhost\r\nContent-Length: +1\r\n\r\nx", 400, true},
         {"GET /health HTTP/1.1\r\nHost: localhost\r\nContent-Length: 18446744073709551617\r\n\r\nx", 413, true},
         {"GET /health HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400, true},
-        {"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 400, true},
-        {"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhelloX\r\n", 400, true},
+        {"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: "
+         "chunked\r\n\r\nzz\r\n", 400, true},
+        {"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: "
+         "chunked\r\n\r\n5\r\nhelloX\r\n", 400, true},
         {"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\n{}", 415, true},
         {"BREW /health HTTP/1.1\r\nHost: localhost\r\n\r\n", 501, false},
         {"DDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDD", 400, true},
@@ -414,7 +425,9 @@ TEST(connections_are_kept_and_pipelined)
     int fd = dial(&s);
     const char *one = "GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n";
     char bytes[1024];
-    size_t n = (size_t)snprintf(bytes, sizeof bytes, "%sPOST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    size_t n = (size_t)snprintf(bytes, sizeof bytes,
+                                "%sPOST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: "
+                                "application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
                                 "4;x=y\r\n{\"pr\r\nb\r\nompt\":\"hi\"}\r\n0\r\nX-T: 1\r\n\r\n%s", one, one);
     for (size_t i = 0; i < n; i++) /* byte by byte */
         say(fd, bytes + i, 1);
@@ -542,7 +555,8 @@ static int serve_forever(const char *port)
     sg_engine_options eo = {.name = "fake"};
     if (fake_lm_open(&lm, &s.fake, 2048, 4096, &err) != SG_OK || sg_engine_open_lm(&s.engine, &lm, &eo, &err) != SG_OK)
         return 1;
-    sg_server_options o = {.engines = &s.engine, .nengine = 1, .port = (int)strtol(port, NULL, 10), .signals = true, .api_key_file = getenv("KEYS")};
+    sg_server_options o = {.engines = &s.engine, .nengine = 1, .port = (int)strtol(port, NULL, 10), .signals = true,
+                           .api_key_file = getenv("KEYS")};
     if (sg_server_open(&s.server, &o, &err) != SG_OK)
         return 1;
     fprintf(stderr, "segue: listening on %s\n", sg_server_url(s.server));

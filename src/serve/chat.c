@@ -57,12 +57,14 @@ static bool read_part(sg_buf *text, const json_t *part, size_t i, size_t k, bool
     if (!type)
         return missing(e, p);
     if (is_word(type, "image_url input_audio file "))
-        return sg_api_fail(e, 400, "unsupported_value", p.text, "This model takes text only; a part of type '%s' cannot be given to it.", type);
+        return sg_api_fail(e, 400, "unsupported_value", p.text,
+                           "This model takes text only; a part of type '%s' cannot be given to it.", type);
     if (strcmp(type, "text") != 0 && strcmp(type, "refusal") != 0)
         return sg_api_fail(e, 400, "invalid_value", p.text, "Invalid value for '%s': supported values are: text.", p.text);
     const json_t *t = json_object_get(part, type);
     if (!json_is_string(t))
-        return t ? wants(e, at("messages[%zu].content[%zu].%s", i, k, type), "a string") : missing(e, at("messages[%zu].content[%zu].%s", i, k, type));
+        return t ? wants(e, at("messages[%zu].content[%zu].%s", i, k, type), "a string")
+                 : missing(e, at("messages[%zu].content[%zu].%s", i, k, type));
     if (!first)
         sg_buf_addc(text, '\n');
     sg_buf_add(text, json_string_value(t), json_string_length(t));
@@ -74,7 +76,8 @@ static bool join_parts(json_t *message, const json_t *parts, size_t i, sg_api_er
 {
     size_t n = json_array_size(parts);
     if (n == 0)
-        return sg_api_fail(e, 400, "empty_array", at("messages[%zu].content", i).text, "Invalid 'messages[%zu].content': it must not be empty.", i);
+        return sg_api_fail(e, 400, "empty_array", at("messages[%zu].content", i).text,
+                           "Invalid 'messages[%zu].content': it must not be empty.", i);
     sg_buf text = SG_BUF_INIT;
     bool ok = true;
     for (size_t k = 0; k < n && ok; k++)
@@ -113,7 +116,8 @@ static bool check_call(json_t *call, size_t i, size_t k, json_t *open, sg_api_er
     if (!json_is_string(id))
         return missing(e, at("messages[%zu].tool_calls[%zu].id", i, k));
     if (type && (!json_is_string(type) || strcmp(json_string_value(type), "function") != 0))
-        return sg_api_fail(e, 400, "invalid_value", at("messages[%zu].tool_calls[%zu].type", i, k).text, "A tool call's type must be 'function'.");
+        return sg_api_fail(e, 400, "invalid_value", at("messages[%zu].tool_calls[%zu].type", i, k).text,
+                           "A tool call's type must be 'function'.");
     json_t *f = json_object_get(call, "function");
     if (!json_is_object(f) || !json_is_string(json_object_get(f, "name")))
         return missing(e, at("messages[%zu].tool_calls[%zu].function.name", i, k));
@@ -124,7 +128,8 @@ static bool check_call(json_t *call, size_t i, size_t k, json_t *open, sg_api_er
     if (json_is_object(parsed))
         json_object_set(f, "arguments", parsed);
     json_decref(parsed); /* an old answer that is no JSON is passed on as it is */
-    return json_object_set_new(open, json_string_value(id), json_true()) == 0 || sg_api_fail(e, 507, NULL, NULL, "There is no memory for this request.");
+    return json_object_set_new(open, json_string_value(id), json_true()) == 0 ||
+        sg_api_fail(e, 507, NULL, NULL, "There is no memory for this request.");
 }
 
 static bool check_calls(json_t *message, size_t i, json_t *open, bool *has, sg_api_error *e)
@@ -167,7 +172,9 @@ static bool check_message(json_t *message, size_t i, json_t *open, sg_api_error 
         return wants(e, p, "a string");
     const char *name = json_string_value(role);
     if (!is_word(name, "system developer user assistant tool "))
-        return sg_api_fail(e, 400, "invalid_value", p.text, "Invalid value for '%s': supported values are: system, developer, user, assistant, tool.", p.text);
+        return sg_api_fail(e, 400, "invalid_value", p.text,
+                           "Invalid value for '%s': supported values are: system, developer, user, assistant, tool.",
+                               p.text);
     bool has_calls = false;
     if (strcmp(name, "assistant") == 0 && !check_calls(message, i, open, &has_calls, e))
         return false;
@@ -206,7 +213,8 @@ static bool check_tool(const json_t *tool, size_t i, json_t *names, sg_api_error
     if (!type)
         return missing(e, at("tools[%zu].type", i));
     if (strcmp(type, "function") != 0)
-        return sg_api_fail(e, 400, "invalid_value", at("tools[%zu].type", i).text, "Invalid value for 'tools[%zu].type': supported values are: function.", i);
+        return sg_api_fail(e, 400, "invalid_value", at("tools[%zu].type", i).text,
+                           "Invalid value for 'tools[%zu].type': supported values are: function.", i);
     const json_t *f = json_object_get(tool, "function");
     if (!json_is_object(f))
         return missing(e, at("tools[%zu].function", i));
@@ -235,7 +243,8 @@ static bool check_tool_choice(const json_t *choice, const json_t *names, bool *p
         if (is_word(s, "none auto "))
             return true;
         if (strcmp(s, "required") == 0)
-            return sg_api_fail(e, 400, "unsupported_value", "tool_choice", "A forced tool call is not supported yet; use 'auto' or 'none'.");
+            return sg_api_fail(e, 400, "unsupported_value", "tool_choice",
+                               "A forced tool call is not supported yet; use 'auto' or 'none'.");
         return sg_api_fail(e, 400, "invalid_value", "tool_choice", "Invalid value for 'tool_choice': supported values are: none, auto.");
     }
     if (!json_is_object(choice))

@@ -32,7 +32,8 @@ static const char *reason_of(int status)
         const char *text;
     } reasons[] = {{200, "OK"}, {204, "No Content"}, {400, "Bad Request"}, {401, "Unauthorized"}, {403, "Forbidden"}, {404, "Not Found"},
                    {405, "Method Not Allowed"}, {408, "Request Timeout"}, {413, "Content Too Large"}, {415, "Unsupported Media Type"},
-                   {417, "Expectation Failed"}, {421, "Misdirected Request"}, {429, "Too Many Requests"}, {431, "Request Header Fields Too Large"},
+                   {417, "Expectation Failed"}, {421, "Misdirected Request"}, {429, "Too Many Requests"},
+                       {431, "Request Header Fields Too Large"},
                    {500, "Internal Server Error"}, {501, "Not Implemented"}, {503, "Service Unavailable"},
                    {505, "HTTP Version Not Supported"}, {507, "Insufficient Storage"}};
     for (size_t i = 0; i < sizeof reasons / sizeof reasons[0]; i++)
@@ -67,7 +68,8 @@ static void log_access(sg_conn *c)
     path[n] = 0;
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
-    int len = snprintf(line, sizeof line, "{\"time\":%lld.%03ld,\"peer\":\"%s\",\"method\":\"%s\",\"path\":\"%s\",\"status\":%d,\"bytes\":%llu,\"ms\":%.1f}\n",
+    int len = snprintf(line, sizeof line, "{\"time\":%lld.%03ld,\"peer\":\"%s\",\"method\":\"%s\","
+                       "\"path\":\"%s\",\"status\":%d,\"bytes\":%llu,\"ms\":%.1f}\n",
                        (long long)now.tv_sec, now.tv_nsec / 1000000, c->peer, c->http.method, path, c->status,
                        (unsigned long long)c->sent_bytes, (double)(sg_clock_us() - c->begin_us) / 1e3);
     if (len > 0 && write(s->access_log, line, (size_t)len < sizeof line ? (size_t)len : sizeof line - 1) < 0)
@@ -134,7 +136,9 @@ void sg_conn_error(sg_conn *c, const sg_api_error *e)
 {
     sg_buf b = SG_BUF_INIT;
     sg_api_error_write(&b, e);
-    const char *extra = e->status == 429 || e->status == 503 ? "Retry-After: 1\r\n" : e->status == 401 ? "WWW-Authenticate: Bearer\r\n" : "";
+    const char *extra = e->status == 429 || e->status == 503 ? "Retry-After: 1\r\n"
+                        : e->status == 401                       ? "WWW-Authenticate: Bearer\r\n"
+                                                                 : "";
     sg_conn_answer(c, e->status, "application/json", extra, sg_buf_str(&b), b.len);
     sg_buf_fini(&b);
 }

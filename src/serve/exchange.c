@@ -135,10 +135,12 @@ static void out_logprobs(sg_exchange *e, sg_buf *b, sg_choice_out *c)
     if (e->route == SG_ROUTE_CHAT)
         sg_buf_addf(b, "\"logprobs\":{\"content\":[%s],\"refusal\":null}", sg_buf_str(&c->tokens));
     else if (e->params.logprobs == 0)
-        sg_buf_addf(b, "\"logprobs\":{\"tokens\":[%s],\"token_logprobs\":[%s],\"top_logprobs\":null,\"text_offset\":[%s]}", sg_buf_str(&c->tokens),
+        sg_buf_addf(b, "\"logprobs\":{\"tokens\":[%s],\"token_logprobs\":[%s],"
+                    "\"top_logprobs\":null,\"text_offset\":[%s]}", sg_buf_str(&c->tokens),
                     sg_buf_str(&c->values), sg_buf_str(&c->offsets));
     else
-        sg_buf_addf(b, "\"logprobs\":{\"tokens\":[%s],\"token_logprobs\":[%s],\"top_logprobs\":[%s],\"text_offset\":[%s]}", sg_buf_str(&c->tokens),
+        sg_buf_addf(b, "\"logprobs\":{\"tokens\":[%s],\"token_logprobs\":[%s],"
+                    "\"top_logprobs\":[%s],\"text_offset\":[%s]}", sg_buf_str(&c->tokens),
                     sg_buf_str(&c->values), sg_buf_str(&c->tops), sg_buf_str(&c->offsets));
     sg_buf_clear(&c->tokens);
     sg_buf_clear(&c->values);
@@ -148,9 +150,11 @@ static void out_logprobs(sg_exchange *e, sg_buf *b, sg_choice_out *c)
 
 static void out_usage(const sg_exchange *e, sg_buf *b)
 {
-    sg_buf_addf(b, "\"usage\":{\"prompt_tokens\":%lld,\"completion_tokens\":%d,\"total_tokens\":%lld,\"prompt_tokens_details\":{\"cached_tokens\":%d},"
+    sg_buf_addf(b, "\"usage\":{\"prompt_tokens\":%lld,\"completion_tokens\":%d,"
+                   "\"total_tokens\":%lld,\"prompt_tokens_details\":{\"cached_tokens\":%d},"
                    "\"completion_tokens_details\":{\"reasoning_tokens\":0}}",
-                (long long)e->prompt_tokens, e->usage.completion_tokens, (long long)e->prompt_tokens + e->usage.completion_tokens, e->usage.cached_tokens);
+                (long long)e->prompt_tokens, e->usage.completion_tokens,
+                    (long long)e->prompt_tokens + e->usage.completion_tokens, e->usage.cached_tokens);
 }
 
 static void out_timings(const sg_exchange *e, sg_buf *b)
@@ -304,7 +308,8 @@ static void answer_whole(sg_exchange *e, sg_conn *c)
             order_best(e, p);
         for (size_t k = 0; k < (size_t)e->params.n; k++, index++) {
             sg_choice_out *o = &e->choice[p * e->per_prompt + k];
-            memory &= sg_buf_ok(&o->text) && sg_buf_ok(&o->tokens) && sg_buf_ok(&o->values) && sg_buf_ok(&o->tops) && sg_buf_ok(&o->offsets);
+            memory &= sg_buf_ok(&o->text) && sg_buf_ok(&o->tokens) && sg_buf_ok(&o->values) && sg_buf_ok(&o->tops) &&
+                sg_buf_ok(&o->offsets);
             if (index)
                 sg_buf_addc(b, ',');
             out_choice(e, b, o, index);

@@ -91,7 +91,10 @@ enum { NFIELD = sizeof fields / sizeof fields[0] };
 bool sg_api_fail(sg_api_error *e, int status, const char *code, const char *param, const char *format, ...)
 {
     *e = (sg_api_error){.status = status, .code = code};
-    e->type = status == 429 ? "rate_limit_error" : status == 401 ? "authentication_error" : status >= 500 ? "server_error" : "invalid_request_error";
+    e->type = status == 429 ? "rate_limit_error"
+              : status == 401 ? "authentication_error"
+              : status >= 500 ? "server_error"
+                              : "invalid_request_error";
     snprintf(e->param, sizeof e->param, "%s", param ? param : "");
     va_list ap;
     va_start(ap, format);
@@ -172,7 +175,8 @@ static bool read_string(const field *f, const json_t *v, sg_api_error *e)
     const char *s = json_string_value(v);
     size_t n = json_string_length(v);
     if ((double)n > f->max)
-        return sg_api_fail(e, 400, "string_above_max_length", f->name, "Invalid '%s': a string of %zu bytes, the maximum is %.0f.", f->name, n, f->max);
+        return sg_api_fail(e, 400, "string_above_max_length", f->name,
+                           "Invalid '%s': a string of %zu bytes, the maximum is %.0f.", f->name, n, f->max);
     if (strlen(s) != n)
         return sg_api_fail(e, 400, "invalid_value", f->name, "Invalid '%s': it has a zero character.", f->name);
     if (!f->text)
@@ -271,7 +275,8 @@ static bool check_stop(const sg_api_params *p, sg_api_error *e)
     if (!json_is_array(p->stop) && !json_is_string(p->stop))
         return wrong_type(e, "stop", "a string or an array of strings", p->stop);
     if (n > SG_API_STOPS_MAX)
-        return sg_api_fail(e, 400, "array_above_max_length", "stop", "Invalid 'stop': %zu strings, the maximum is %d.", n, SG_API_STOPS_MAX);
+        return sg_api_fail(e, 400, "array_above_max_length", "stop", "Invalid 'stop': %zu strings, the maximum is %d.",
+                           n, SG_API_STOPS_MAX);
     for (size_t i = 0; i < n; i++) {
         const json_t *s = json_is_array(p->stop) ? json_array_get(p->stop, i) : p->stop;
         if (!json_is_string(s))
@@ -280,7 +285,8 @@ static bool check_stop(const sg_api_params *p, sg_api_error *e)
         if (len == 0)
             return sg_api_fail(e, 400, "invalid_value", "stop", "Invalid 'stop': a stop sequence is empty.");
         if (len > SG_STOP_BYTES_MAX)
-            return sg_api_fail(e, 400, "string_above_max_length", "stop", "Invalid 'stop': a string of %zu bytes, the maximum is %d.", len, SG_STOP_BYTES_MAX);
+            return sg_api_fail(e, 400, "string_above_max_length", "stop",
+                               "Invalid 'stop': a string of %zu bytes, the maximum is %d.", len, SG_STOP_BYTES_MAX);
         if (strlen(json_string_value(s)) != len)
             return sg_api_fail(e, 400, "invalid_value", "stop", "Invalid 'stop': it has a zero character.");
     }
@@ -327,7 +333,8 @@ static bool check_format(const sg_api_params *p, sg_api_error *e)
         return sg_api_fail(e, 400, "invalid_value", "response_format.type", "'response_format.type' must be a string.");
     if (strcmp(json_string_value(type), "text") == 0)
         return true;
-    return sg_api_fail(e, 400, "unsupported_value", "response_format", "Structured output is not supported yet; 'response_format.type' must be 'text'.");
+    return sg_api_fail(e, 400, "unsupported_value", "response_format",
+                       "Structured output is not supported yet; 'response_format.type' must be 'text'.");
 }
 
 static bool check_modalities(const sg_api_params *p, sg_api_error *e)

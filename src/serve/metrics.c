@@ -112,7 +112,8 @@ static void engines(sg_server *s, sg_buf *b)
             if (!e)
                 continue;
             sg_engine_stats_get(e, &stats);
-            histogram(b, h->name, s->model[m].name, h->more, (const sg_histogram *)(const void *)((const char *)&stats + h->offset), h->bound);
+            histogram(b, h->name, s->model[m].name, h->more,
+                      (const sg_histogram *)(const void *)((const char *)&stats + h->offset), h->bound);
         }
     }
 }
@@ -126,7 +127,8 @@ static void ratios(sg_server *s, sg_buf *b)
         if (!e)
             continue;
         sg_engine_stats_get(e, &stats);
-        sample(b, "kv_cache_usage_ratio", s->model[m].name, "", stats.kv_block ? (double)stats.kv_block_reserved / (double)stats.kv_block : 0);
+        sample(b, "kv_cache_usage_ratio", s->model[m].name, "",
+               stats.kv_block ? (double)stats.kv_block_reserved / (double)stats.kv_block : 0);
     }
     type(b, "memory_bytes", "gauge", "Memory held, by pool.");
     for (size_t m = 0; m < s->nmodel; m++) {

@@ -111,7 +111,8 @@ static bool read_prompt(sg_exchange *e, prompts *p, int nvocab)
     if (json_is_string(v))
         return add_text(e, p, json_string_value(v), json_string_length(v), true, "prompt");
     if (!json_is_array(v))
-        return sg_api_fail(&e->error, 400, "invalid_type", "prompt", "Invalid type for 'prompt': a string, strings, token ids or lists of token ids.");
+        return sg_api_fail(&e->error, 400, "invalid_type", "prompt",
+                           "Invalid type for 'prompt': a string, strings, token ids or lists of token ids.");
     size_t n = json_array_size(v);
     if (n == 0)
         return sg_api_fail(&e->error, 400, "empty_array", "prompt", "Invalid 'prompt': it must not be empty.");
@@ -119,13 +120,15 @@ static bool read_prompt(sg_exchange *e, prompts *p, int nvocab)
         return add_ids(e, p, v, nvocab);
     int64_t each = e->params.best_of > e->params.n ? e->params.best_of : e->params.n;
     if (n > (size_t)(SG_API_CHOICES_MAX / each))
-        return sg_api_fail(&e->error, 400, "array_above_max_length", "prompt", "Invalid 'prompt': %zu prompts with %lld answers each, at most %d answers in all.",
+        return sg_api_fail(&e->error, 400, "array_above_max_length", "prompt",
+                           "Invalid 'prompt': %zu prompts with %lld answers each, at most %d answers in all.",
                            n, (long long)each, SG_API_CHOICES_MAX);
     const json_t *first = json_array_get(v, 0);
     for (size_t i = 0; i < n; i++) {
         const json_t *x = json_array_get(v, i);
         if (json_typeof(x) != json_typeof(first))
-            return sg_api_fail(&e->error, 400, "invalid_type", "prompt", "Invalid type for 'prompt': strings or lists of token ids, not both.");
+            return sg_api_fail(&e->error, 400, "invalid_type", "prompt",
+                               "Invalid type for 'prompt': strings or lists of token ids, not both.");
         if (!add_one_of_many(e, p, x, nvocab))
             return false;
     }
@@ -143,7 +146,8 @@ static bool check_unused_tools(sg_exchange *e, const prompts *p, const char *too
     size_t n = p->nid[0] + extra.nid[0];
     prompts_fini(&extra);
     return n < (size_t)info.ctx || sg_api_fail(&e->error, 400, "context_length_exceeded", "tools",
-                                               "This model's maximum context length is %d tokens, but messages and tools have %zu tokens.", info.ctx, n);
+                                               "This model's maximum context length is %d tokens, but messages and "
+                                               "tools have %zu tokens.", info.ctx, n);
 }
 
 static bool render_chat(sg_exchange *e, prompts *p)
@@ -178,7 +182,8 @@ static bool check_context(sg_exchange *e, const prompts *p, const sg_engine_info
             return sg_api_fail(&e->error, 400, "invalid_value", param, "Invalid '%s': it has no tokens.", param);
         if (p->nid[i] >= (size_t)info->ctx)
             return sg_api_fail(&e->error, 400, "context_length_exceeded", param,
-                               "This model's maximum context length is %d tokens, but the %s resulted in %zu tokens.", info->ctx, param, p->nid[i]);
+                               "This model's maximum context length is %d tokens, but the %s resulted in %zu tokens.",
+                                   info->ctx, param, p->nid[i]);
     }
     return true;
 }
@@ -190,7 +195,8 @@ static bool read_bias(sg_exchange *e, sg_sampling *s, sg_logit_bias *bias, int n
     json_object_foreach(e->params.logit_bias, key, v) {
         unsigned long long id = strtoull(key, NULL, 10); /* the table allows up to ten digits */
         if (id >= (unsigned long long)nvocab)
-            return sg_api_fail(&e->error, 400, "invalid_value", "logit_bias", "Invalid 'logit_bias': %llu is beyond the vocabulary of %d.", id, nvocab);
+            return sg_api_fail(&e->error, 400, "invalid_value", "logit_bias",
+                               "Invalid 'logit_bias': %llu is beyond the vocabulary of %d.", id, nvocab);
         double x = json_number_value(v);
         bias[s->nbias++] = (sg_logit_bias){.id = (int32_t)id, .bias = x <= -100 ? -INFINITY : (float)x};
     }

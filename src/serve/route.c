@@ -64,7 +64,8 @@ static void out_model(sg_buf *b, const sg_served *m, int64_t created)
     sg_engine *engine = atomic_load(&m->engine);
     sg_buf_adds(b, "{\"id\":");
     sg_out_string(b, m->name, strlen(m->name));
-    sg_buf_addf(b, ",\"object\":\"model\",\"created\":%lld,\"owned_by\":\"segue\",\"status\":\"%s\"", (long long)created, engine ? "ready" : "loading");
+    sg_buf_addf(b, ",\"object\":\"model\",\"created\":%lld,\"owned_by\":\"segue\",\"status\":\"%s\"",
+                (long long)created, engine ? "ready" : "loading");
     if (engine) {
         sg_engine_info info;
         sg_engine_info_get(engine, &info);
@@ -132,7 +133,8 @@ static void run_generation(sg_conn *c, int kind)
     e->body = sg_buf_steal(&c->http.body);
     e->begin_us = sg_clock_us();
     e->created = (int64_t)time(NULL);
-    snprintf(e->id, sizeof e->id, "%s-%012llx%06llx", kind == SG_ROUTE_CHAT ? "chatcmpl" : "cmpl", (unsigned long long)e->begin_us & 0xffffffffffff,
+    snprintf(e->id, sizeof e->id, "%s-%012llx%06llx", kind == SG_ROUTE_CHAT ? "chatcmpl" : "cmpl",
+             (unsigned long long)e->begin_us & 0xffffffffffff,
              (unsigned long long)s->next_id++ & 0xffffff);
     c->exchange = e;
     sg_server_submit(s, e);
@@ -255,7 +257,9 @@ static bool preflight(sg_conn *c)
         return refuse(c, &e);
     }
     c->answering = true;
-    sg_conn_answer(c, 204, NULL, "Access-Control-Allow-Methods: GET, POST\r\nAccess-Control-Allow-Headers: Authorization, Content-Type\r\n", "", 0);
+    sg_conn_answer(c, 204, NULL,
+                   "Access-Control-Allow-Methods: GET, POST\r\nAccess-Control-Allow-Headers: Authorization, "
+                   "Content-Type\r\n", "", 0);
     return false;
 }
 
@@ -280,7 +284,9 @@ bool sg_route_check(sg_conn *c)
     if (r && strcmp(m, "OPTIONS") == 0)
         return preflight(c);
     if (c->server->need_key && !(r && r->open) && !key_is_good(c, &given)) {
-        sg_api_fail(&e, 401, given ? "invalid_api_key" : NULL, NULL, given ? "Incorrect API key provided." : "You did not provide an API key: send 'Authorization: Bearer KEY'.");
+        sg_api_fail(&e, 401, given ? "invalid_api_key" : NULL, NULL,
+                    given ? "Incorrect API key provided."
+                        : "You did not provide an API key: send 'Authorization: Bearer KEY'.");
         return refuse(c, &e);
     }
     if (!r) {
@@ -292,7 +298,8 @@ bool sg_route_check(sg_conn *c)
         sg_api_fail(&e, 405, "method_not_allowed", NULL, "This path takes %s.", r->methods);
         sg_api_error_write(&b, &e);
         c->answering = true;
-        sg_conn_answer(c, 405, "application/json", strcmp(r->methods, "GET") == 0 ? "Allow: GET, HEAD\r\n" : "Allow: POST\r\n", sg_buf_str(&b), b.len);
+        sg_conn_answer(c, 405, "application/json", strcmp(r->methods, "GET") == 0 ? "Allow: GET, HEAD\r\n"
+                       : "Allow: POST\r\n", sg_buf_str(&b), b.len);
         sg_buf_fini(&b);
         return false;
     }

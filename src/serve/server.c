@@ -255,7 +255,8 @@ static sg_status listen_on(sg_server *s, const char *host, int port, sg_error *e
     struct sockaddr_storage bound;
     socklen_t len = sizeof bound;
     getsockname(evconnlistener_get_fd(s->listener), (struct sockaddr *)&bound, &len);
-    int have = bound.ss_family == AF_INET ? ntohs(((struct sockaddr_in *)(void *)&bound)->sin_port) : ntohs(((struct sockaddr_in6 *)(void *)&bound)->sin6_port);
+    int have = bound.ss_family == AF_INET ? ntohs(((struct sockaddr_in *)(void *)&bound)->sin_port)
+        : ntohs(((struct sockaddr_in6 *)(void *)&bound)->sin6_port);
     char url[300];
     snprintf(url, sizeof url, strchr(host, ':') ? "http://[%.255s]:%d" : "http://%.255s:%d", host, have);
     s->url = sg_strdup(url);
