@@ -1,3 +1,9 @@
+/* base/json.c - parsing JSON with jansson, through our allocator, with errors that say where.
+ *
+ * jansson keeps its allocator in a global; it is set once, before the first value is made.  Depth and the
+ * shape of numbers and strings are jansson's to check (it refuses more than 2048 levels); size is the
+ * caller's, who knows what is reasonable for the file at hand.
+ */
 #include "base/json.h"
 
 #include "base/file.h"
