@@ -56,11 +56,13 @@ static void print_table(const json_t *root)
     json_array_foreach(json_object_get(root, "results"), i, row) {
         const json_t *t = json_object_get(row, "tps");
         if (t)
-            printf("%-8s batch %-4d depth %-6d %9.1f tokens/s (%.1f to %.1f), %.0f %% of the ceiling\n", word(row, "test"), (int)number(row, "batch"),
-                   (int)number(row, "depth"), number(t, "median"), number(t, "min"), number(t, "max"), 100 * number(row, "fraction_of_ceiling"));
+            printf("%-8s batch %-4d depth %-6d %9.1f tokens/s (%.1f to %.1f), %.0f %% of the ceiling\n",
+                   word(row, "test"), (int)number(row, "batch"), (int)number(row, "depth"), number(t, "median"),
+                   number(t, "min"), number(t, "max"), 100 * number(row, "fraction_of_ceiling"));
         else
-            printf("%s %-7s %5d x %d x %d %9.1f %s, %.0f %% of the ceiling\n", word(row, "kernel"), word(row, "type"), (int)number(row, "m"),
-                   (int)number(row, "n"), (int)number(row, "k"), number(row, "value"), word(row, "unit"), 100 * number(row, "fraction_of_ceiling"));
+            printf("%s %-7s %5d x %d x %d %9.1f %s, %.0f %% of the ceiling\n", word(row, "kernel"), word(row, "type"),
+                   (int)number(row, "m"), (int)number(row, "n"), (int)number(row, "k"), number(row, "value"),
+                   word(row, "unit"), 100 * number(row, "fraction_of_ceiling"));
     }
 }
 

@@ -28,7 +28,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             for (size_t i = n + 1; i < size && i < n + 100; i++) {
                 uint32_t mask[8];
                 sg_status masked = sg_matcher_mask(m, t, mask, NULL), fed = sg_matcher_feed(m, (const char *)data + i, 1, NULL);
-                if (masked == SG_OK && fed != SG_E_LIMIT && fed != SG_E_NOMEM && (mask[data[i] / 32] >> (data[i] % 32) & 1) != (fed == SG_OK))
+                if (masked == SG_OK && fed != SG_E_LIMIT && fed != SG_E_NOMEM &&
+                    (mask[data[i] / 32] >> (data[i] % 32) & 1) != (fed == SG_OK))
                     __builtin_trap(); /* the mask and the matcher disagree */
                 if (fed != SG_OK)
                     break;

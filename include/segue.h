@@ -245,9 +245,9 @@ typedef struct sg_quantize_report {
     uint64_t bytes_in, bytes_out; /* tensor data */
 } sg_quantize_report;
 
-/* Write the model `in` (GGUF, or what sg_convert takes) to the GGUF file `out` with smaller weights.  Vectors become f32;
- * norms, routers and what else is small stay as they are.  Vectors and matrices with a NaN or an infinity are refused.  `out` appears whole or
- * not at all.  *report (may be NULL) is filled on success. */
+/* Write the model `in` (GGUF, or what sg_convert takes) to the GGUF file `out` with smaller weights.  Vectors become
+ * f32; norms, routers and what else is small stay as they are.  Vectors and matrices with a NaN or an infinity are
+ * refused.  `out` appears whole or not at all.  *report (may be NULL) is filled on success. */
 sg_status sg_quantize(const char *in, const char *out, const sg_quantize_options *options, sg_quantize_report *report,
                       sg_error *err);
 

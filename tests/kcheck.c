@@ -168,25 +168,30 @@ static void check_shape(sg_isa isa, sg_dtype type, int n, int k, int nrow)
     double worst = worst_error(&w, &r, out, stride);
     double roundings = sg_dtype_of(type)->block == 1 ? k : k / 32.0; /* additions one after another */
     if (!(worst < 6 + 0.25 * roundings))
-        tap_fail(__FILE__, __LINE__, "%s %s m %d n %d k %d: error %.1f roundings", sg_isa_name(isa), sg_dtype_name(type), nrow, n, k, worst);
+        tap_fail(__FILE__, __LINE__, "%s %s m %d n %d k %d: error %.1f roundings", sg_isa_name(isa),
+                 sg_dtype_name(type), nrow, n, k, worst);
     for (int m = 0; m < nrow; m++)
         multiply(&w, &r, out2, stride, m, m + 1, 0, ntile);
     if (!same(buffer, other, count)) /* guard cells too: both have the same pattern there */
-        tap_fail(__FILE__, __LINE__, "%s %s m %d n %d k %d: a row alone gives other bits", sg_isa_name(isa), sg_dtype_name(type), nrow, n, k);
+        tap_fail(__FILE__, __LINE__, "%s %s m %d n %d k %d: a row alone gives other bits", sg_isa_name(isa),
+                 sg_dtype_name(type), nrow, n, k);
     float *third = guarded(count);
     if (nrow > 20) { /* rows at unequal distances: the first two change places */
         const void *first = r.at[0];
         r.at[0] = r.at[1], r.at[1] = first;
         multiply(&w, &r, third + GUARD, stride, 0, nrow, 0, ntile);
-        if (!same(out, third + GUARD + stride, (size_t)n) || !same(out + 2 * stride, third + GUARD + 2 * stride, stride * (size_t)(nrow - 2)))
-            tap_fail(__FILE__, __LINE__, "%s %s m %d n %d k %d: scattered rows give other bits", sg_isa_name(isa), sg_dtype_name(type), nrow, n, k);
+        if (!same(out, third + GUARD + stride, (size_t)n) ||
+            !same(out + 2 * stride, third + GUARD + 2 * stride, stride * (size_t)(nrow - 2)))
+            tap_fail(__FILE__, __LINE__, "%s %s m %d n %d k %d: scattered rows give other bits", sg_isa_name(isa),
+                     sg_dtype_name(type), nrow, n, k);
         r.at[1] = r.at[0], r.at[0] = first;
     }
     for (int t = ntile - 1; t >= 0; t--)
         for (int m = 0; m < nrow; m += 5)
             multiply(&w, &r, third + GUARD, stride, m, m + 5 < nrow ? m + 5 : nrow, t, t + 1);
     if (!same(buffer, third, count))
-        tap_fail(__FILE__, __LINE__, "%s %s m %d n %d k %d: a tile alone gives other bits", sg_isa_name(isa), sg_dtype_name(type), nrow, n, k);
+        tap_fail(__FILE__, __LINE__, "%s %s m %d n %d k %d: a tile alone gives other bits", sg_isa_name(isa),
+                 sg_dtype_name(type), nrow, n, k);
     for (size_t i = 0; i < GUARD; i++) {
         uint32_t u;
         memcpy(&u, &buffer[i], 4);

@@ -42,7 +42,8 @@ static void norms(const sg_row_kernel *k, int n)
         CHECK_NEAR(out[i], (double)x[i] / sqrt(sq + 1e-5) * (double)w[i], 2e-6);
     k->layer_norm(out, x, w, b, n, 1e-5f);
     for (int i = 0; i < n; i++)
-        CHECK_NEAR(out[i], ((double)x[i] - mean) / sqrt(var + 1e-5) * (double)w[i] + (double)b[i], 4e-6 * (1 + fabs(mean) / sqrt(var + 1e-5)));
+        CHECK_NEAR(out[i], ((double)x[i] - mean) / sqrt(var + 1e-5) * (double)w[i] + (double)b[i],
+                   4e-6 * (1 + fabs(mean) / sqrt(var + 1e-5)));
     CHECK_NEAR(out[n], 77, 0);
     k->rms_norm(x, x, NULL, n, 1e-5f);
     double again = 0;

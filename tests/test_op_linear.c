@@ -118,7 +118,8 @@ TEST(fast_path_agrees_with_exact_path)
                     diff += (have - want) * (have - want);
                     size += (want - base) * (want - base);
                 }
-            tap_note("%s %s%s: relative error %.2e", sg_isa_name((sg_isa)isa), sg_dtype_name(kind[i]), refined ? " refined" : "", sqrt(diff / size));
+            tap_note("%s %s%s: relative error %.2e", sg_isa_name((sg_isa)isa), sg_dtype_name(kind[i]),
+                     refined ? " refined" : "", sqrt(diff / size));
             CHECK(sqrt(diff / size) < (refined ? 5e-5 : 0.01));
         }
         close_setup(&a);

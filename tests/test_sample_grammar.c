@@ -41,15 +41,37 @@ TEST(grammar_reads_what_it_describes)
         const char *grammar, *text;
         int verdict;
     } cases[] = {
-        {"root ::= \"yes\" | \"no\"", "yes", 1}, {"root ::= \"yes\" | \"no\"", "ye", 0}, {"root ::= \"yes\" | \"no\"", "yn", -1},
-        {"root ::= \"yes\" | \"no\"", "yesx", -1}, {"root ::= \"a\"*", "", 1}, {"root ::= \"a\"+", "", 0}, {"root ::= \"a\"?", "aa", -1},
-        {"root ::= \"a\"{2,3}", "a", 0}, {"root ::= \"a\"{2,3}", "aa", 1}, {"root ::= \"a\"{2,3}", "aaa", 1}, {"root ::= \"a\"{2,3}", "aaaa", -1},
-        {"root ::= \"a\"{2}", "aaa", -1}, {"root ::= \"a\"{2,}", "aaaaa", 1}, {"root ::= \"ab\"{0} \"c\"", "c", 1},
-        {"root ::= \"ab\"* \"c\"", "ababc", 1}, {"root ::= (\"a\" | \"b\"\n  \"c\")+ \"d\"", "abcad", 1},
-        {"root ::= x # comment\n\nx ::= [a-c]\n  | [^\\x00-\\x7f]", "\xc3\xa9", 1}, {"root ::= [^a]", "a", -1}, {"root ::= .", "\xf0\x9f\x98\x80", 1},
-        {"root ::= .", "\xf0\x9f\x98", 0}, {"root ::= .", "\xff", -1}, {"root ::= .", "\xed\xa0\x80", -1}, {"root ::= [a\\]\\-]+", "]-a", 1},
-        {"root ::= [a-]+", "a-", 1}, {"root ::= (\"a\"*)*", "aaa", 1}, {"root ::= ((\"a\"?)* \"b\"?)* \"c\"", "abac", 1},
-        {"root ::= \"\\u00e9\\x41\\n\"", "\xc3\xa9" "A\n", 1}, {"root ::= a a\na ::= \"x\" a | \"y\"", "xxyy", 1},
+        {"root ::= \"yes\" | \"no\"", "yes", 1},
+        {"root ::= \"yes\" | \"no\"", "ye", 0},
+        {"root ::= \"yes\" | \"no\"", "yn", -1},
+        {"root ::= \"yes\" | \"no\"", "yesx", -1},
+        {"root ::= \"a\"*", "", 1},
+        {"root ::= \"a\"+", "", 0},
+        {"root ::= \"a\"?", "aa", -1},
+        {"root ::= \"a\"{2,3}", "a", 0},
+        {"root ::= \"a\"{2,3}", "aa", 1},
+        {"root ::= \"a\"{2,3}", "aaa", 1},
+        {"root ::= \"a\"{2,3}", "aaaa", -1},
+        {"root ::= \"a\"{2}", "aaa", -1},
+        {"root ::= \"a\"{2,}", "aaaaa", 1},
+        {"root ::= \"ab\"{0} \"c\"", "c", 1},
+        {"root ::= \"ab\"* \"c\"", "ababc", 1},
+        {"root ::= (\"a\" | \"b\"\n  \"c\")+ \"d\"", "abcad", 1},
+        {"root ::= x # comment\n\nx ::= [a-c]\n  | [^\\x00-\\x7f]", "\xc3\xa9", 1},
+        {"root ::= [^a]", "a", -1},
+        {"root ::= .", "\xf0\x9f\x98\x80", 1},
+        {"root ::= .", "\xf0\x9f\x98", 0},
+        {"root ::= .", "\xff", -1},
+        {"root ::= .", "\xed\xa0\x80", -1},
+        {"root ::= [a\\]\\-]+", "]-a", 1},
+        {"root ::= [a-]+", "a-", 1},
+        {"root ::= (\"a\"*)*", "aaa", 1},
+        {"root ::= ((\"a\"?)* \"b\"?)* \"c\"", "abac", 1},
+        {"root ::= \"\\u00e9\\x41\\n\"",
+         "\xc3\xa9"
+         "A\n",
+         1},
+        {"root ::= a a\na ::= \"x\" a | \"y\"", "xxyy", 1},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         int have = reads(cases[i].grammar, cases[i].text);
@@ -72,7 +94,12 @@ TEST(grammar_classes_are_exact)
             continue;
         char source[64];
         snprintf(source, sizeof source, "root ::= [\\U%08x-\\U%08x]", low, high);
-        uint32_t probe[] = {low, high, low - 1, high + 1, low + (uint32_t)sg_rng_below(tap_rng(), high - low + 1), (uint32_t)sg_rng_below(tap_rng(), 0x110000)};
+        uint32_t probe[] = {low,
+                            high,
+                            low - 1,
+                            high + 1,
+                            low + (uint32_t)sg_rng_below(tap_rng(), high - low + 1),
+                            (uint32_t)sg_rng_below(tap_rng(), 0x110000)};
         for (size_t i = 0; i < sizeof probe / sizeof probe[0]; i++) {
             char b[4];
             size_t n = sg_utf8_encode(b, probe[i]);
@@ -89,17 +116,25 @@ TEST(grammar_errors_name_the_line)
         sg_status status;
         const char *text;
     } cases[] = {
-        {"", SG_E_FORMAT, "no rule 'root'"}, {"root ::= x", SG_E_FORMAT, "line 1: rule 'x' is not defined"},
-        {"root ::= \"a\nb\"\nx", SG_E_FORMAT, "line 3: '::=' is missing"}, {"root ::= \"a", SG_E_FORMAT, "line 1: the text ends"},
-        {"root ::= [b-a]", SG_E_FORMAT, "backward"}, {"root ::= (\"a\"", SG_E_FORMAT, "')' is missing"},
-        {"root ::= \"a\"{3,2}", SG_E_FORMAT, "bad repetition"}, {"root ::= \"a\"{99999}", SG_E_LIMIT, "repetitions"},
-        {"root ::= *", SG_E_FORMAT, "is expected"}, {"root ::= \"\\q\"", SG_E_FORMAT, "unknown escape"},
+        {"", SG_E_FORMAT, "no rule 'root'"},
+        {"root ::= x", SG_E_FORMAT, "line 1: rule 'x' is not defined"},
+        {"root ::= \"a\nb\"\nx", SG_E_FORMAT, "line 3: '::=' is missing"},
+        {"root ::= \"a", SG_E_FORMAT, "line 1: the text ends"},
+        {"root ::= [b-a]", SG_E_FORMAT, "backward"},
+        {"root ::= (\"a\"", SG_E_FORMAT, "')' is missing"},
+        {"root ::= \"a\"{3,2}", SG_E_FORMAT, "bad repetition"},
+        {"root ::= \"a\"{99999}", SG_E_LIMIT, "repetitions"},
+        {"root ::= *", SG_E_FORMAT, "is expected"},
+        {"root ::= \"\\q\"", SG_E_FORMAT, "unknown escape"},
         {"root ::= root \"a\" | \"b\"", SG_E_FORMAT, "line 1: rule 'root' begins with itself"},
         {"root ::= a\na ::= b \"x\"\nb ::= \"\"? a", SG_E_FORMAT, "begins with itself"},
-        {"root ::= \"a\"\nroot ::= \"b\"", SG_E_FORMAT, "defined twice"}, {"root ::= \"\\ud800\"", SG_E_FORMAT, "no character"},
+        {"root ::= \"a\"\nroot ::= \"b\"", SG_E_FORMAT, "defined twice"},
+        {"root ::= \"\\ud800\"", SG_E_FORMAT, "no character"},
         {"root ::= \xff", SG_E_FORMAT, "is expected"},
-        {"root ::= ((((\"a\"{9999}){9999}){9999}){9999}){9999} (\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"{0,9999}){0,9999} \"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
-         "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\"{9999}", SG_E_LIMIT, "symbols"},
+        {"root ::= ((((\"a\"{9999}){9999}){9999}){9999}){9999} "
+         "(\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"{0,9999}){0,9999} \"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
+         "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\"{9999}",
+         SG_E_LIMIT, "symbols"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         sg_grammar *g;

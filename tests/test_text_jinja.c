@@ -24,7 +24,9 @@ static bool gives(const char *source, const char *want)
 {
     sg_error err = {0};
     char *text = NULL;
-    bool same = render(source, "[{\"role\": \"user\", \"content\": \"hi\"}]", "{\"n\": 3, \"l\": [1, 2, 3]}", &text, &err) == SG_OK && strcmp(text, want) == 0;
+    bool same = render(source, "[{\"role\": \"user\", \"content\": \"hi\"}]", "{\"n\": 3, \"l\": [1, 2, 3]}", &text,
+                       &err) == SG_OK &&
+                strcmp(text, want) == 0;
     if (!same)
         tap_note("%s: gave \"%s\" (%s), want \"%s\"", source, text ? text : "", err.text, want);
     sg_memory_free(text);
@@ -42,7 +44,8 @@ TEST(jinja_keeps_and_trims_white_space)
 
 TEST(jinja_evaluates_expressions)
 {
-    CHECK(gives("{{ -2 ** 2 }} {{ 2 ** 3 ** 2 }} {{ 7 // -2 }} {{ -7 % 3 }} {{ 1e16 }} {{ 0.1 + 0.2 }}", "4 64 -4 2 1e+16 0.30000000000000004"));
+    CHECK(gives("{{ -2 ** 2 }} {{ 2 ** 3 ** 2 }} {{ 7 // -2 }} {{ -7 % 3 }} {{ 1e16 }} {{ 0.1 + 0.2 }}",
+                "4 64 -4 2 1e+16 0.30000000000000004"));
     CHECK(gives("{{ l[::-1] }}{{ l[-1] }}{{ 'caf\xc3\xa9'[3] }}{{ messages[0].content }}", "[3, 2, 1]3\xc3\xa9hi"));
     CHECK(gives("{{ 'x' if nope is defined else 'y' }}{{ nope }}{{ nope|default('z') }}", "yz"));
     CHECK(gives("{{ [none, true, \"it's\"] }} {{ {'a': 1.0}|tojson }}", "[None, True, \"it's\"] {\"a\": 1.0}"));
@@ -94,14 +97,23 @@ TEST(jinja_bounds_what_templates_take)
         sg_status status;
     } cases[] = {
         {"{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", SG_E_LIMIT},
-        {"{% for a in range(99999) %}{% for b in range(99999) %}{% for c in range(99999) %}{% endfor %}{% endfor %}{% endfor %}", SG_E_LIMIT},
+        {"{% for a in range(99999) %}{% for b in range(99999) %}{% for c in range(99999) %}{% endfor %}{% endfor %}{% "
+         "endfor %}",
+         SG_E_LIMIT},
         {"{% for a in range(99999) %}{% for b in range(99999) %}xxxxxxxxxxxxxxxx{% endfor %}{% endfor %}", SG_E_LIMIT},
         {"{% set s = namespace(x='ab') %}{% for a in range(64) %}{% set s.x = s.x ~ s.x %}{% endfor %}", SG_E_LIMIT},
-        {"{% set s = namespace(x=[]) %}{% for a in range(64) %}{% set s.x = [s.x, s.x] %}{% endfor %}{{ s.x }}", SG_E_LIMIT},
+        {"{% set s = namespace(x=[]) %}{% for a in range(64) %}{% set s.x = [s.x, s.x] %}{% endfor %}{{ s.x }}",
+         SG_E_LIMIT},
         {"{% set a = range(99999)|list %}{% for i in a %}{% set x = 'q' in a %}{% endfor %}", SG_E_LIMIT},
-        {"{% set a = range(99999)|list %}{% set b = range(99999)|list %}{% for i in a %}{% set x = a == b %}{% endfor %}", SG_E_LIMIT},
-        {"{% set s = 'a' * 1000000 %}{% for i in range(99999) %}{% set x = s.isalpha() or s.startswith(s) %}{% endfor %}", SG_E_LIMIT},
-        {"{% for a in range(99999) %}{% for b in range(99999) %}{% set x = (1e300 / 7)|round(300) %}{% endfor %}{% endfor %}", SG_E_LIMIT},
+        {"{% set a = range(99999)|list %}{% set b = range(99999)|list %}{% for i in a %}{% set x = a == b %}{% endfor "
+         "%}",
+         SG_E_LIMIT},
+        {"{% set s = 'a' * 1000000 %}{% for i in range(99999) %}{% set x = s.isalpha() or s.startswith(s) %}{% endfor "
+         "%}",
+         SG_E_LIMIT},
+        {"{% for a in range(99999) %}{% for b in range(99999) %}{% set x = (1e300 / 7)|round(300) %}{% endfor %}{% "
+         "endfor %}",
+         SG_E_LIMIT},
         {"{{ 'a' * 1000000000000 }}", SG_E_LIMIT},
         {"{{ [0] * 1000000000000 }}", SG_E_LIMIT},
         {"{{ '%2000000000d' % 1 }}", SG_E_LIMIT},
@@ -205,8 +217,10 @@ TEST(jinja_finds_named_templates)
     sg_template *t;
     char *text;
     size_t n;
-    static const char config[] = "{\"chat_template\": [{\"name\": \"default\", \"template\": \"{{ bos_token }}D{{ eos_token }}\"},"
-                                 "{\"name\": \"tool_use\", \"template\": \"T\"}], \"bos_token\": {\"content\": \"<s>\"}, \"eos_token\": \"</s>\", \"model_max_length\": 1000000000000000019884624838656}";
+    static const char config[] =
+        "{\"chat_template\": [{\"name\": \"default\", \"template\": \"{{ bos_token }}D{{ eos_token }}\"},"
+        "{\"name\": \"tool_use\", \"template\": \"T\"}], \"bos_token\": {\"content\": \"<s>\"}, \"eos_token\": "
+        "\"</s>\", \"model_max_length\": 1000000000000000019884624838656}";
     sg_template_input in = {.messages = "[]"};
     CHECK_OK(sg_template_from_config(&t, config, strlen(config), NULL, &err));
     CHECK_OK(sg_template_render(t, &in, &text, &n, NULL, &err));
@@ -239,8 +253,10 @@ static bool parse_and_render(void *arg)
 {
     static const char source[] =
         "{%- set ns = namespace(a=[], s='x') -%}{% macro m(x, y=2) %}{{ x }}{{ varargs }}{{ kwargs }}{% endmacro %}"
-        "{% for m1 in messages if m1.role %}{% set ns.a = ns.a + [m1.content ~ '!'] %}{{ m(m1, 3, 4, z=5) }}{{ loop.cycle('a', 'b') }}{% endfor %}"
-        "{{ ns.a|sort|join(',') }}{{ messages|tojson(indent=2) }}{{ '%5d' % 3 }}{{ 'a,b'.split(',')|map('upper')|list }}"
+        "{% for m1 in messages if m1.role %}{% set ns.a = ns.a + [m1.content ~ '!'] %}{{ m(m1, 3, 4, z=5) }}{{ "
+        "loop.cycle('a', 'b') }}{% endfor %}"
+        "{{ ns.a|sort|join(',') }}{{ messages|tojson(indent=2) }}{{ '%5d' % 3 }}{{ 'a,b'.split(',')|map('upper')|list "
+        "}}"
         "{% set c %}{{ {'k': (1, 2.5)} }}{% endset %}{{ c|trim|length }}{{ strftime_now('%Y') }}{{ '[1]'|from_json }}";
     sg_error err;
     sg_template *t;
@@ -249,8 +265,12 @@ static bool parse_and_render(void *arg)
     (void)arg;
     if (sg_template_new(&t, source, sizeof source - 1, &err) != SG_OK)
         return false;
-    sg_template_input in = {.messages = "[{\"role\": \"user\", \"content\": \"hi\"}, {\"role\": \"b\", \"content\": \"x\"}]", .tools = "[{\"a\": 1}]",
-                            .options = "{\"continue_final_message\": false, \"n\": 1}", .bos = "<s>", .add_generation_prompt = 1};
+    sg_template_input in = {.messages =
+                                "[{\"role\": \"user\", \"content\": \"hi\"}, {\"role\": \"b\", \"content\": \"x\"}]",
+                            .tools = "[{\"a\": 1}]",
+                            .options = "{\"continue_final_message\": false, \"n\": 1}",
+                            .bos = "<s>",
+                            .add_generation_prompt = 1};
     bool ok = sg_template_render(t, &in, &text, &n, &raised, &err) == SG_OK;
     sg_memory_free(text);
     sg_template_free(t);
@@ -304,8 +324,15 @@ static bool golden_row(const sg_template *t, const json_t *cases, const json_t *
     size_t n = 0;
     sg_error err = {0};
     /* bos null means that the variable is not passed; the templates here come without tokens of their own. */
-    sg_template_input in = {messages, tools, documents, options, json_string_value(json_object_get(row, "bos")),
-                            json_string_value(json_object_get(row, "eos")), json_string_value(json_object_get(cases, "strftime_now")), -1, false};
+    sg_template_input in = {messages,
+                            tools,
+                            documents,
+                            options,
+                            json_string_value(json_object_get(row, "bos")),
+                            json_string_value(json_object_get(row, "eos")),
+                            json_string_value(json_object_get(cases, "strftime_now")),
+                            -1,
+                            false};
     sg_status st = sg_template_render(t, &in, &text, &n, &raised, &err);
     bool ok = as_wanted(row, st, text, n, raised);
     if (!ok)
@@ -366,14 +393,45 @@ static int golden_file(const json_t *cases, const char *name, int *total)
 TEST(jinja_renders_every_golden_case)
 {
     static const char *const names[] = {
-        "Apertus-8B-Instruct", "Apriel-1.6-15b-Thinker-fixed", "ByteDance-Seed-OSS", "Cohere2MoE", "CohereForAI-c4ai-command-r7b-12-2024-tool_use",
-        "GLM-4.6", "GLM-5.2", "GigaChat3-10B-A1.8B", "HuggingFaceTB-SmolLM3-3B", "Kimi-K2-Instruct", "LFM2-8B-A1B", "LFM2.5-Instruct", "MiroThinker",
-        "Mistral-Small-3.2-24B-Instruct-2506", "NousResearch-Hermes-2-Pro-Llama-3-8B-tool_use", "Qwen-Qwen2.5-7B-Instruct", "Qwen-Qwen3-0.6B",
-        "Qwen3.5-4B", "Reka-Edge", "deepseek-ai-DeepSeek-R1-Distill-Llama-8B", "deepseek-ai-DeepSeek-R1-Distill-Qwen-32B", "deepseek-ai-DeepSeek-V3.2",
-        "deepseek-ai-DeepSeek-V4", "google-gemma-2-2b-it", "google-gemma-4-31B-it-interleaved", "ibm-granite-granite-3.3-2B-Instruct",
-        "llama-cpp-deepseek-r1", "meetkai-functionary-medium-v3.1", "meetkai-functionary-medium-v3.2", "meta-llama-Llama-3.2-3B-Instruct",
-        "meta-llama-Llama-3.3-70B-Instruct", "mistralai-Ministral-3-14B-Reasoning-2512", "mistralai-Mistral-Nemo-Instruct-2407", "openai-gpt-oss-120b",
-        "stepfun-ai-Step-3.5-Flash", "unsloth-mistral-Devstral-Small-2507", "hf-deepseek_v3", "hf-llama3", "gguf-phi-3",
+        "Apertus-8B-Instruct",
+        "Apriel-1.6-15b-Thinker-fixed",
+        "ByteDance-Seed-OSS",
+        "Cohere2MoE",
+        "CohereForAI-c4ai-command-r7b-12-2024-tool_use",
+        "GLM-4.6",
+        "GLM-5.2",
+        "GigaChat3-10B-A1.8B",
+        "HuggingFaceTB-SmolLM3-3B",
+        "Kimi-K2-Instruct",
+        "LFM2-8B-A1B",
+        "LFM2.5-Instruct",
+        "MiroThinker",
+        "Mistral-Small-3.2-24B-Instruct-2506",
+        "NousResearch-Hermes-2-Pro-Llama-3-8B-tool_use",
+        "Qwen-Qwen2.5-7B-Instruct",
+        "Qwen-Qwen3-0.6B",
+        "Qwen3.5-4B",
+        "Reka-Edge",
+        "deepseek-ai-DeepSeek-R1-Distill-Llama-8B",
+        "deepseek-ai-DeepSeek-R1-Distill-Qwen-32B",
+        "deepseek-ai-DeepSeek-V3.2",
+        "deepseek-ai-DeepSeek-V4",
+        "google-gemma-2-2b-it",
+        "google-gemma-4-31B-it-interleaved",
+        "ibm-granite-granite-3.3-2B-Instruct",
+        "llama-cpp-deepseek-r1",
+        "meetkai-functionary-medium-v3.1",
+        "meetkai-functionary-medium-v3.2",
+        "meta-llama-Llama-3.2-3B-Instruct",
+        "meta-llama-Llama-3.3-70B-Instruct",
+        "mistralai-Ministral-3-14B-Reasoning-2512",
+        "mistralai-Mistral-Nemo-Instruct-2407",
+        "openai-gpt-oss-120b",
+        "stepfun-ai-Step-3.5-Flash",
+        "unsloth-mistral-Devstral-Small-2507",
+        "hf-deepseek_v3",
+        "hf-llama3",
+        "gguf-phi-3",
     };
     if (!tap_shared()) {
         tap_skip("no shared data");

@@ -38,7 +38,7 @@ static void probe_task(void *arg, int task, int worker)
 {
     const probe_run *p = arg;
     (void)worker;
-    p->done[task] = sg_probe_run(p->isa, p->what, p->memory + (size_t)task * p->bytes, p->bytes);
+    p->done[task] = sg_probe_run(p->isa, p->what, p->memory ? p->memory + (size_t)task * p->bytes : NULL, p->bytes);
 }
 
 /* The best of a few rounds, in 1e9 a second. */
@@ -81,9 +81,10 @@ static double rounded(double x) { return isfinite(x) ? round(x * 10000) / 10000 
 
 static json_t *machine_json(sg_ops *ops, const ceilings *c)
 {
-    return json_pack("{s:s, s:i, s:s, s:{s:f, s:f, s:f, s:f}}", "isa", sg_isa_name(sg_ops_isa(ops)), "threads", sg_pool_nworker(sg_ops_pool(ops)),
-                     "cpu", sg_cpu_name(), "ceiling", "fp32_gflops", rounded(c->fp32), "bf16_gflops", rounded(c->bf16), "int8_gops",
-                     rounded(c->int8), "read_gbps", rounded(c->read));
+    return json_pack("{s:s, s:i, s:s, s:{s:f, s:f, s:f, s:f}}", "isa", sg_isa_name(sg_ops_isa(ops)), "threads",
+                     sg_pool_nworker(sg_ops_pool(ops)), "cpu", sg_cpu_name(), "ceiling", "fp32_gflops",
+                     rounded(c->fp32), "bf16_gflops", rounded(c->bf16), "int8_gops", rounded(c->int8), "read_gbps",
+                     rounded(c->read));
 }
 
 /* ---- models --------------------------------------------------------------------- */
@@ -128,7 +129,9 @@ static sg_status open_model(bench *b, const sg_bench_options *o, sg_error *err)
         return sg_fail(err, SG_E_UNSUPPORTED, "%s is an encoder: it has no prompt and no next token", b->info->architecture);
     sg_dtype type = b->info->kv_type;
     if (o->kv_type && (!sg_dtype_parse(o->kv_type, &type) || !sg_kv_block_bytes(b->info->kv, b->info->nlayer, type, BLOCK)))
-        return sg_fail(err, SG_E_ARGUMENT, "KV type '%s': f32, f16, bf16 and q8_0 (head sizes that are multiples of 32) are possible", o->kv_type);
+        return sg_fail(err, SG_E_ARGUMENT,
+                       "KV type '%s': f32, f16, bf16 and q8_0 (head sizes that are multiples of 32) are possible",
+                       o->kv_type);
     int batch = 1;
     for (int i = 0; i < o->nbatch; i++)
         batch = o->batch[i] > batch ? o->batch[i] : batch;
@@ -159,7 +162,15 @@ static sg_status step(bench *b, sg_kv_seq *const *seqs, int nseq, int n, bool lo
         }
         out[s] = nrow - 1;
     }
-    sg_batch batch = {.nrow = nrow, .id = id, .pos = pos, .seq = seq, .nseq = nseq, .seqs = seqs, .nout = logits ? nseq : 0, .out = out, .logits = b->logits};
+    sg_batch batch = {.nrow = nrow,
+                      .id = id,
+                      .pos = pos,
+                      .seq = seq,
+                      .nseq = nseq,
+                      .seqs = seqs,
+                      .nout = logits ? nseq : 0,
+                      .out = out,
+                      .logits = b->logits};
     return sg_model_step(b->model, b->pool, &batch, err);
 }
 
@@ -282,9 +293,10 @@ static sg_status time_linear(bench *b, json_t *results, const sg_linear *w, int 
         sg_act act = w->kernel ? w->kernel->act : SG_ACT_F32;
         double top = act == SG_ACT_Q8 ? b->ceiling.int8 : act == SG_ACT_BF16 ? b->ceiling.bf16 : b->ceiling.fp32;
         double reading = 2.0 * m * w->n * w->k / ((double)w->packed_bytes / b->ceiling.read); /* GOP/s when only reading takes time */
-        json_t *row = json_pack("{s:s, s:s, s:s, s:i, s:i, s:i, s:f, s:s, s:f}", "kernel", "linear", "isa", sg_isa_name(sg_ops_isa(b->ops)), "type",
-                                sg_dtype_name(w->type), "m", m, "n", w->n, "k", w->k, "value", rounded(gops), "unit", "GOP/s",
-                                "fraction_of_ceiling", rounded(gops / (reading < top && reading > 0 ? reading : top)));
+        json_t *row = json_pack("{s:s, s:s, s:s, s:i, s:i, s:i, s:f, s:s, s:f}", "kernel", "linear", "isa",
+                                sg_isa_name(sg_ops_isa(b->ops)), "type", sg_dtype_name(w->type), "m", m, "n", w->n, "k",
+                                w->k, "value", rounded(gops), "unit", "GOP/s", "fraction_of_ceiling",
+                                rounded(gops / (reading < top && reading > 0 ? reading : top)));
         if (!row || json_array_append_new(results, row) != 0)
             st = sg_fail_nomem(err, "the results");
     }

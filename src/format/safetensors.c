@@ -182,9 +182,10 @@ static sg_status read_entries(sg_safetensors *dir, json_t *root, const sg_file *
         SG_TRY(read_offsets(t, entry, bytes, room, err));
     }
     size_t n = dir->n - first;
+    sg_stored *tensors = n ? dir->tensors + first : NULL;
     if (n)
-        qsort(dir->tensors + first, n, sizeof *dir->tensors, by_offset);
-    SG_TRY(check_cover(dir->tensors + first, n, room, err));
+        qsort(tensors, n, sizeof *tensors, by_offset);
+    SG_TRY(check_cover(tensors, n, room, err));
     for (size_t i = first; i < dir->n; i++)
         dir->tensors[i].offset += start;
     return SG_OK;

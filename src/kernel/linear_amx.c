@@ -76,7 +76,8 @@ SG_INLINE int32_t int_at(const uint8_t *p)
     return v;
 }
 
-SG_INLINE void collect(int rows, int halves, bool min, __m512 *acc, int32_t (*c)[16][16], const row_block *r, const sg_wide *w, int b0, int g)
+SG_INLINE void collect(int rows, int halves, bool min, __m512 *acc, int32_t (*c)[16][16], const row_block *r,
+                       const sg_wide *w, int b0, int g)
 {
 #pragma GCC unroll 2
     for (int h = 0; h < halves; h++) {
@@ -85,7 +86,8 @@ SG_INLINE void collect(int rows, int halves, bool min, __m512 *acc, int32_t (*c)
 #pragma GCC unroll 16
         for (int m = 0; m < rows; m++, x += r->stride) {
             float d = float_at(x + r->d);
-            acc[m] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_load_si512(c[(g * halves + h) % RING][m])), _mm512_mul_ps(scale, _mm512_set1_ps(d)), acc[m]);
+            acc[m] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_load_si512(c[(g * halves + h) % RING][m])),
+                                     _mm512_mul_ps(scale, _mm512_set1_ps(d)), acc[m]);
             if (min) {
                 float sx = halves == 2 ? -(float)int_at(x + r->neg16 + (size_t)(4 * (b0 + g) + 4 * h)) * d : float_at(x + r->sx);
                 acc[m] = _mm512_fmadd_ps(offset, _mm512_set1_ps(sx), acc[m]);
@@ -95,7 +97,8 @@ SG_INLINE void collect(int rows, int halves, bool min, __m512 *acc, int32_t (*c)
 }
 
 /* `rows` rows with ngroup groups; sums [rows][16] is read and written. */
-SG_INLINE void block_rows(bool full, int rows, int halves, bool min, float (*sums)[SG_TILE], const row_block *r, const sg_wide *w, int b0, int ngroup)
+SG_INLINE void block_rows(bool full, int rows, int halves, bool min, float (*sums)[SG_TILE], const row_block *r,
+                          const sg_wide *w, int b0, int ngroup)
 {
     _Alignas(64) int32_t c[RING][16][16];
     __m512 acc[16];
@@ -121,26 +124,28 @@ typedef struct row_set {
     size_t d, sx, neg16;
 } row_set;
 
-#define BLOCKS(halves, min)                                                                                                  \
-    static __attribute__((noinline)) void full_##halves##_##min(float (*sums)[SG_TILE], const row_block *r, const sg_wide *w, int b0, int ngroup) \
-    {                                                                                                                        \
-        block_rows(true, 16, halves, min, sums, r, w, b0, ngroup);                                                           \
-    }                                                                                                                        \
-    static __attribute__((noinline)) void part_##halves##_##min(int rows, float (*sums)[SG_TILE], const row_block *r, const sg_wide *w, \
-                                                                int b0, int ngroup)                                          \
-    {                                                                                                                        \
-        block_rows(false, rows, halves, min, sums, r, w, b0, ngroup);                                                        \
-    }                                                                                                                        \
-    static void blocks_##halves##_##min(float (*sums)[SG_TILE], const row_set *s, const sg_wide *w, int b0, int ngroup)      \
-    {                                                                                                                        \
-        row_block r = {.stride = s->nrow > 1 ? (size_t)(s->x[1] - s->x[0]) : 64, .d = s->d, .sx = s->sx, .neg16 = s->neg16};  \
-        for (int m = 0; m < s->nrow; m += 16) {                                                                              \
-            r.x = s->x[m];                                                                                                   \
-            if (s->nrow - m >= 16)                                                                                           \
-                full_##halves##_##min(sums + m, &r, w, b0, ngroup);                                                          \
-            else                                                                                                             \
-                part_##halves##_##min(s->nrow - m, sums + m, &r, w, b0, ngroup);                                             \
-        }                                                                                                                    \
+#define BLOCKS(halves, min)                                                                                            \
+    static __attribute__((noinline)) void full_##halves##_##min(float(*sums)[SG_TILE], const row_block *r,             \
+                                                                const sg_wide *w, int b0, int ngroup)                  \
+    {                                                                                                                  \
+        block_rows(true, 16, halves, min, sums, r, w, b0, ngroup);                                                     \
+    }                                                                                                                  \
+    static __attribute__((noinline)) void part_##halves##_##min(int rows, float(*sums)[SG_TILE], const row_block *r,   \
+                                                                const sg_wide *w, int b0, int ngroup)                  \
+    {                                                                                                                  \
+        block_rows(false, rows, halves, min, sums, r, w, b0, ngroup);                                                  \
+    }                                                                                                                  \
+    static void blocks_##halves##_##min(float(*sums)[SG_TILE], const row_set *s, const sg_wide *w, int b0, int ngroup) \
+    {                                                                                                                  \
+        row_block r = {                                                                                                \
+            .stride = s->nrow > 1 ? (size_t)(s->x[1] - s->x[0]) : 64, .d = s->d, .sx = s->sx, .neg16 = s->neg16};      \
+        for (int m = 0; m < s->nrow; m += 16) {                                                                        \
+            r.x = s->x[m];                                                                                             \
+            if (s->nrow - m >= 16)                                                                                     \
+                full_##halves##_##min(sums + m, &r, w, b0, ngroup);                                                    \
+            else                                                                                                       \
+                part_##halves##_##min(s->nrow - m, sums + m, &r, w, b0, ngroup);                                       \
+        }                                                                                                              \
     }
 BLOCKS(1, 0)
 BLOCKS(1, 1)
@@ -167,8 +172,8 @@ SG_INLINE void amx_mul(sg_dtype type, float *const *out, const void *const *x, i
     configure(f.halves == 2 ? 16 : 32, nrow % 16);
     for (int tile = tile0; tile < tile1; tile++)
         for (int m0 = 0; m0 < nrow; m0 += SG_WIDE_ROWS) {
-            row_set s = {(const uint8_t *const *)x + m0, nrow - m0 < SG_WIDE_ROWS ? nrow - m0 : SG_WIDE_ROWS, (size_t)((char *)a.d - row), (size_t)((char *)a.sx - row),
-                         (size_t)((char *)a.neg16 - row)};
+            row_set s = {(const uint8_t *const *)x + m0, nrow - m0 < SG_WIDE_ROWS ? nrow - m0 : SG_WIDE_ROWS,
+                         (size_t)((char *)a.d - row), (size_t)((char *)a.sx - row), (size_t)((char *)a.neg16 - row)};
             memset(sums, 0, (size_t)s.nrow * sizeof *sums);
             for (int b0 = 0; b0 < k / 32; b0 += SG_WIDE_GROUPS) {
                 int ngroup = k / 32 - b0 < SG_WIDE_GROUPS ? k / 32 - b0 : SG_WIDE_GROUPS;

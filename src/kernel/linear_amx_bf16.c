@@ -2,10 +2,10 @@
  *
  *     C [16 rows of x][16 rows of W] float32  +=  A [16 rows of x][32 columns]  x  B [16][16 rows of W][2 columns]
  *
- * A packed tile is one B tile (1 KiB) after another, 32 columns each, the last one padded with zeros; A is read in place.
- * Activations are two bfloat16 terms (16 bits together), both multiplied with the same B: with one term, encoders are off by
- * 0.01 from their references where 0.002 is allowed; with two there is nothing left to see.  Two row blocks and two tiles of W make four C tiles, which stay in the tile
- * registers over all columns:
+ * A packed tile is one B tile (1 KiB) after another, 32 columns each, the last one padded with zeros; A is read in
+ * place. Activations are two bfloat16 terms (16 bits together), both multiplied with the same B: with one term,
+ * encoders are off by 0.01 from their references where 0.002 is allowed; with two there is nothing left to see.  Two
+ * row blocks and two tiles of W make four C tiles, which stay in the tile registers over all columns:
  *
  *     tmm0 tmm1   rows  0-15 with W tiles 0, 1      tmm4  A of rows  0-15     tmm6 tmm7   B of W tiles 0, 1
  *     tmm2 tmm3   rows 16-31 with W tiles 0, 1      tmm5  A of rows 16-31

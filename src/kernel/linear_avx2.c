@@ -135,10 +135,12 @@ typedef struct act_offsets {
     size_t d, sx, neg, neg16;
 } act_offsets;
 
-static act_offsets act_offsets_of(int k)
+static act_offsets act_offsets_of(const void *row, int k)
 {
-    sg_act_q8 a = sg_act_q8_of(NULL, k);
-    return (act_offsets){(size_t)a.d, (size_t)a.sx, (size_t)a.neg, (size_t)a.neg16};
+    sg_act_q8 a = sg_act_q8_of(row, k);
+    const char *p = row;
+    return (act_offsets){(size_t)((char *)a.d - p), (size_t)((char *)a.sx - p), (size_t)((char *)a.neg - p),
+                         (size_t)((char *)a.neg16 - p)};
 }
 
 INLINE int32_t int_at(const uint8_t *p)
@@ -274,7 +276,7 @@ INLINE void small_tile(sg_dtype type, int MB, __m256 acc[2][ROWS], const uint8_t
 INLINE void small_mul(sg_dtype type, float *const *out, const void *const *x, int nrow, const void *packed, int tile0, int tile1,
                       int n, int k)
 {
-    act_offsets at = act_offsets_of(k);
+    act_offsets at = act_offsets_of(x[0], k);
     for (int tile = tile0; tile < tile1; tile++) {
         const uint8_t *start = (const uint8_t *)packed + (size_t)tile * sg_tile_bytes(type, k);
         switch (nrow) {
@@ -374,7 +376,7 @@ INLINE wide_fn *wide_of(sg_dtype type)
 INLINE void wide_mul(sg_dtype type, float *const *out, const void *const *x, int nrow, const void *packed, int tile0, int tile1,
                      int n, int k)
 {
-    act_offsets at = act_offsets_of(k);
+    act_offsets at = act_offsets_of(x[0], k);
     wide w;
     __m256 sums[WIDE_ROWS][2];
     for (int tile = tile0; tile < tile1; tile++) {

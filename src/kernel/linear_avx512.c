@@ -132,7 +132,8 @@ enum { TILE_SUMS = SG_WIDE_ROWS * SG_TILE };
 
 /* MB rows with the groups of NT tiles; sums (rows of 16, tiles TILE_SUMS apart) are read and written.  Two tiles share each broadcast
  * of activations: with one, loads would bound the loop. */
-SG_INLINE void wide_rows(wide_kind kind, int NT, int MB, float *sums, const sg_wide *w, const uint8_t *const *x, act_offsets at, int b0, int ngroup)
+SG_INLINE void wide_rows(wide_kind kind, int NT, int MB, float *sums, const sg_wide *w, const uint8_t *const *x,
+                         act_offsets at, int b0, int ngroup)
 {
     __m512 acc[2][6];
 #pragma GCC unroll 2
@@ -147,7 +148,8 @@ SG_INLINE void wide_rows(wide_kind kind, int NT, int MB, float *sums, const sg_w
             __m512i dot[2][6];
 #pragma GCC unroll 6
             for (int m = 0; m < MB; m++) {
-                int32_t neg = kind.halves == 2 ? int_at(x[m] + at.neg16 + (size_t)(8 * b + 4 * h)) : int_at(x[m] + at.neg + (size_t)(4 * b));
+                int32_t neg = kind.halves == 2 ? int_at(x[m] + at.neg16 + (size_t)(8 * b + 4 * h))
+                                               : int_at(x[m] + at.neg + (size_t)(4 * b));
                 dot[0][m] = kind.shift ? _mm512_slli_epi32(_mm512_set1_epi32(neg), kind.shift) : _mm512_setzero_si512();
                 dot[1][m] = dot[0][m];
             }

@@ -14,9 +14,11 @@ double sg_probe_amx(sg_probe what, const void *memory, size_t bytes)
     SG_AMX_CONFIGURE(c);
     for (int i = 0; i < TURNS; i++) {
         if (what == SG_PROBE_INT8)
-            __asm__ volatile("tdpbssd %tmm5, %tmm4, %tmm0\n\ttdpbssd %tmm5, %tmm4, %tmm1\n\ttdpbssd %tmm5, %tmm4, %tmm2\n\ttdpbssd %tmm5, %tmm4, %tmm3");
+            __asm__ volatile("tdpbssd %tmm5, %tmm4, %tmm0\n\ttdpbssd %tmm5, %tmm4, %tmm1\n\ttdpbssd %tmm5, %tmm4, "
+                             "%tmm2\n\ttdpbssd %tmm5, %tmm4, %tmm3");
         else
-            __asm__ volatile("tdpbf16ps %tmm5, %tmm4, %tmm0\n\ttdpbf16ps %tmm5, %tmm4, %tmm1\n\ttdpbf16ps %tmm5, %tmm4, %tmm2\n\ttdpbf16ps %tmm5, %tmm4, %tmm3");
+            __asm__ volatile("tdpbf16ps %tmm5, %tmm4, %tmm0\n\ttdpbf16ps %tmm5, %tmm4, %tmm1\n\ttdpbf16ps %tmm5, "
+                             "%tmm4, %tmm2\n\ttdpbf16ps %tmm5, %tmm4, %tmm3");
     }
     SG_AMX_RELEASE();
     return 2.0 * 4 * TURNS * 16 * 16 * (what == SG_PROBE_INT8 ? 64 : 32);

@@ -332,7 +332,7 @@ static sg_status postfix(parser *p, sg_sequence *s, size_t from)
         } else
             return SG_OK;
         sg_symbol whole;
-        SG_TRY(sg_grammar_repeat(p->g, s->at + from, s->n - from, min, max, &whole, p->err));
+        SG_TRY(sg_grammar_repeat(p->g, s->n > from ? s->at + from : NULL, s->n - from, min, max, &whole, p->err));
         s->n = from;
         SG_TRY(sg_sequence_add(s, whole, p->err));
         space(p, p->depth > 0);

@@ -59,7 +59,8 @@ typedef struct sg_token_trie sg_token_trie;
 
 /* piece(arg, id, &n) gives the bytes of token id, n = 0 for tokens that write nothing (they are never allowed by a
  * mask).  SG_E_NOMEM, SG_E_LIMIT. */
-sg_status sg_token_trie_new(sg_token_trie **t, size_t nvocab, const char *(*piece)(void *arg, int32_t id, size_t *n), void *arg, sg_error *err);
+sg_status sg_token_trie_new(sg_token_trie **t, size_t nvocab, const char *(*piece)(void *arg, int32_t id, size_t *n),
+                            void *arg, sg_error *err);
 void sg_token_trie_free(sg_token_trie *t);
 
 /* Set bit id % 32 of mask[id / 32] for the tokens that may come next, clear all others; mask has (nvocab + 31) / 32

@@ -142,7 +142,8 @@ sg_status sg_grammar_add_chars(sg_grammar *g, uint32_t rule, const sg_char_range
 
 /* ---- repetition ---------------------------------------------------------------------------- */
 
-static sg_status repeat_into(sg_grammar *g, sg_sequence *s, const sg_symbol *item, size_t n, int64_t min, int64_t max, uint32_t rule, sg_error *err)
+static sg_status repeat_into(sg_grammar *g, sg_sequence *s, const sg_symbol *item, size_t n, int64_t min, int64_t max,
+                             uint32_t rule, sg_error *err)
 {
     /* What may follow the items that must be: R ::= x R | nothing, or one rule for each further item. */
     uint32_t tail = SG_NONE;

@@ -501,7 +501,8 @@ static sg_status fill_trie(sg_token_trie *t, const piece *p, size_t n, size_t by
     return SG_OK;
 }
 
-sg_status sg_token_trie_new(sg_token_trie **out, size_t nvocab, const char *(*get)(void *arg, int32_t id, size_t *n), void *arg, sg_error *err)
+sg_status sg_token_trie_new(sg_token_trie **out, size_t nvocab, const char *(*get)(void *arg, int32_t id, size_t *n),
+                            void *arg, sg_error *err)
 {
     if (nvocab > INT32_MAX)
         return sg_fail(err, SG_E_LIMIT, "token trie: %zu tokens", nvocab);

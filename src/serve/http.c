@@ -326,6 +326,8 @@ static bool parse_size(sg_http *h)
 static bool feed_data(sg_http *h, const char *bytes, size_t n, size_t *i)
 {
     size_t k = n - *i < h->left ? n - *i : (size_t)h->left;
+    if (!k)
+        return true;
     sg_buf_add(&h->body, bytes + *i, k);
     *i += k;
     h->left -= k;

@@ -333,6 +333,8 @@ static sg_status miss(const sg_tokenizer *t, sg_encoder *e, const char *s, size_
 static sg_status words(const sg_tokenizer *t, sg_encoder *e, const char *text, size_t len, const sg_span *span, size_t n,
                        sg_tokens *ids, sg_error *err)
 {
+    if (!n)
+        return SG_OK;
     SG_TRY(reserve(ids, 3 * n, err));
     sg_token *w = ids->data + ids->n;
     for (size_t i = 0; i < n; i++) {

@@ -27,7 +27,8 @@ static void title_words(sg_jinja_text *t, const char *s, size_t n)
     while (at < n && sg_jinja_charge(t->j, 1)) {
         uint32_t cp;
         size_t end = at, used;
-        while (end < n && (used = sg_utf8_decode(s + end, n - end, &cp)) && !sg_jchar_is_space(cp) && !(cp < 0x80 && strchr("-({[<", (int)cp)))
+        while (end < n && (used = sg_utf8_decode(s + end, n - end, &cp)) && !sg_jchar_is_space(cp) &&
+               !(cp < 0x80 && strchr("-({[<", (int)cp)))
             end += used;
         sg_jinja_text word = {.j = t->j};
         size_t first = end > at ? sg_jstr_offset(s + at, end - at, 1) : 0;
@@ -180,7 +181,8 @@ static uint32_t entity(const char *s, size_t n, size_t *used)
     static const struct {
         const char *name;
         uint32_t cp;
-    } names[] = {{"&amp;", '&'}, {"&lt;", '<'}, {"&gt;", '>'}, {"&quot;", '"'}, {"&#39;", '\''}, {"&#34;", '"'}, {"&apos;", '\''}, {"&nbsp;", 0xa0}};
+    } names[] = {{"&amp;", '&'},  {"&lt;", '<'},  {"&gt;", '>'},    {"&quot;", '"'},
+                 {"&#39;", '\''}, {"&#34;", '"'}, {"&apos;", '\''}, {"&nbsp;", 0xa0}};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         *used = strlen(names[i].name);
         if (*used <= n && memcmp(s, names[i].name, *used) == 0)

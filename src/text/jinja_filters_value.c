@@ -69,7 +69,8 @@ static bool parse_integer(const char *s, int base, int64_t *out)
     int64_t n = 0;
     for (; *s; s++) {
         int d = *s >= '0' && *s <= '9' ? *s - '0' : (*s | 32) >= 'a' && (*s | 32) <= 'z' ? (*s | 32) - 'a' + 10 : 99;
-        if (d >= base || __builtin_mul_overflow(n, base, &n) || (negative ? __builtin_sub_overflow(n, d, &n) : __builtin_add_overflow(n, d, &n)))
+        if (d >= base || __builtin_mul_overflow(n, base, &n) ||
+            (negative ? __builtin_sub_overflow(n, d, &n) : __builtin_add_overflow(n, d, &n)))
             return false;
     }
     *out = n;
@@ -143,7 +144,9 @@ FILTER(f_round)
         return v;
     }
     if (common && sg_jval_integral(v))
-        return digits >= 0 ? sg_jval_int(v.i) : sg_jval_int((int64_t)(nearbyint((double)v.i * pow(10, (double)digits)) * pow(10, (double)-digits)));
+        return digits >= 0 ? sg_jval_int(v.i)
+                           : sg_jval_int((int64_t)(nearbyint((double)v.i * pow(10, (double)digits)) *
+                                                   pow(10, (double)-digits)));
     double x = sg_jval_as_double(v), scale = pow(10, (double)digits);
     if (up || down)
         return sg_jval_float((up ? ceil(x * scale) : floor(x * scale)) / scale);

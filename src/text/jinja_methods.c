@@ -18,7 +18,8 @@
 /* The argument as a string, or a failure. */
 static bool want_str(sg_jinja *j, sg_jval v)
 {
-    return v.kind == SG_J_STR || (sg_jval_need_defined(j, v) && sg_jinja_fail(j, SG_E_ARGUMENT, "a string is needed, not %s", sg_jval_type(v)));
+    return v.kind == SG_J_STR || (sg_jval_need_defined(j, v) &&
+                                  sg_jinja_fail(j, SG_E_ARGUMENT, "a string is needed, not %s", sg_jval_type(v)));
 }
 
 static sg_jval mapped(sg_jinja *j, sg_jval s, void (*map)(sg_jinja_text *, const char *, size_t)) { return sg_jstr_map(j, s, map); }
@@ -449,22 +450,52 @@ METHOD(dict_fromkeys)
 /* ---- tables --------------------------------------------------------------------------------------------- */
 
 static const sg_jmethod_row str_methods[] = {
-    {"capitalize", str_capitalize, ""}, {"casefold", str_casefold, ""}, {"center", str_center, "width ?fillchar"},
-    {"count", str_count, "sub ?start ?end"}, {"endswith", str_endswith, "suffix ?start ?end"}, {"expandtabs", str_expandtabs, "?tabsize"},
-    {"find", str_find, "sub ?start ?end"}, {"format", str_format, "*"}, {"format_map", str_format_map, "mapping"},
-    {"index", str_index, "sub ?start ?end"}, {"isalnum", str_isalnum, ""}, {"isalpha", str_isalpha, ""}, {"isascii", str_isascii, ""},
-    {"isdecimal", str_isdecimal, ""}, {"isdigit", str_isdigit, ""}, {"islower", str_islower, ""}, {"isnumeric", str_isnumeric, ""},
-    {"isspace", str_isspace, ""}, {"isupper", str_isupper, ""}, {"join", str_join, "iterable"}, {"ljust", str_ljust, "width ?fillchar"},
-    {"lower", str_lower, ""}, {"lstrip", str_lstrip, "?chars"}, {"partition", str_partition, "sep"},
-    {"removeprefix", str_removeprefix, "prefix"}, {"removesuffix", str_removesuffix, "suffix"}, {"replace", str_replace, "old new ?count"},
-    {"rfind", str_rfind, "sub ?start ?end"}, {"rindex", str_rindex, "sub ?start ?end"}, {"rjust", str_rjust, "width ?fillchar"},
-    {"rpartition", str_rpartition, "sep"}, {"rsplit", str_rsplit, "?sep ?maxsplit"}, {"rstrip", str_rstrip, "?chars"},
-    {"split", str_split, "?sep ?maxsplit"}, {"splitlines", str_splitlines, "?keepends"}, {"startswith", str_startswith, "prefix ?start ?end"},
-    {"strip", str_strip, "?chars"}, {"swapcase", str_swapcase, ""}, {"title", str_title, ""}, {"upper", str_upper, ""},
-    {"zfill", str_zfill, "width"}, {0},
+    {"capitalize", str_capitalize, ""},
+    {"casefold", str_casefold, ""},
+    {"center", str_center, "width ?fillchar"},
+    {"count", str_count, "sub ?start ?end"},
+    {"endswith", str_endswith, "suffix ?start ?end"},
+    {"expandtabs", str_expandtabs, "?tabsize"},
+    {"find", str_find, "sub ?start ?end"},
+    {"format", str_format, "*"},
+    {"format_map", str_format_map, "mapping"},
+    {"index", str_index, "sub ?start ?end"},
+    {"isalnum", str_isalnum, ""},
+    {"isalpha", str_isalpha, ""},
+    {"isascii", str_isascii, ""},
+    {"isdecimal", str_isdecimal, ""},
+    {"isdigit", str_isdigit, ""},
+    {"islower", str_islower, ""},
+    {"isnumeric", str_isnumeric, ""},
+    {"isspace", str_isspace, ""},
+    {"isupper", str_isupper, ""},
+    {"join", str_join, "iterable"},
+    {"ljust", str_ljust, "width ?fillchar"},
+    {"lower", str_lower, ""},
+    {"lstrip", str_lstrip, "?chars"},
+    {"partition", str_partition, "sep"},
+    {"removeprefix", str_removeprefix, "prefix"},
+    {"removesuffix", str_removesuffix, "suffix"},
+    {"replace", str_replace, "old new ?count"},
+    {"rfind", str_rfind, "sub ?start ?end"},
+    {"rindex", str_rindex, "sub ?start ?end"},
+    {"rjust", str_rjust, "width ?fillchar"},
+    {"rpartition", str_rpartition, "sep"},
+    {"rsplit", str_rsplit, "?sep ?maxsplit"},
+    {"rstrip", str_rstrip, "?chars"},
+    {"split", str_split, "?sep ?maxsplit"},
+    {"splitlines", str_splitlines, "?keepends"},
+    {"startswith", str_startswith, "prefix ?start ?end"},
+    {"strip", str_strip, "?chars"},
+    {"swapcase", str_swapcase, ""},
+    {"title", str_title, ""},
+    {"upper", str_upper, ""},
+    {"zfill", str_zfill, "width"},
+    {0},
 };
 static const sg_jmethod_row dict_methods[] = {
-    {"copy", same, ""}, {"get", dict_get, "key ?default"}, {"items", dict_items, ""}, {"keys", dict_keys, ""}, {"values", dict_values, ""}, {0},
+    {"copy", same, ""},      {"get", dict_get, "key ?default"}, {"items", dict_items, ""},
+    {"keys", dict_keys, ""}, {"values", dict_values, ""},       {0},
 };
 static const sg_jmethod_row list_methods[] = {{"copy", same, ""}, {"count", list_count, "value"}, {"index", list_index, "value"}, {0}};
 static const sg_jmethod_row cycler_methods[] = {{"next", cycler_next, ""}, {"reset", cycler_reset, ""}, {0}};

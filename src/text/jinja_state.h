@@ -70,6 +70,7 @@ void sg_jinja_text_adds(sg_jinja_text *t, const char *s);
 void sg_jinja_text_addc(sg_jinja_text *t, char c);
 void sg_jinja_text_pad(sg_jinja_text *t, const char *fill, size_t nfill, uint64_t times);
 void sg_jinja_text_cp(sg_jinja_text *t, uint32_t cp);
-__attribute__((format(printf, 2, 3))) void sg_jinja_text_addf(sg_jinja_text *t, const char *format, ...); /* short things: at most 255 bytes */
+__attribute__((format(printf, 2, 3))) void sg_jinja_text_addf(sg_jinja_text *t, const char *format,
+                                                              ...); /* short things: at most 255 bytes */
 
 #endif

@@ -31,7 +31,8 @@ TEST(is_upper) { UNUSED; return sg_jstr_is_case(j, sg_jval_to_str(j, v), true); 
 TEST(is_callable)
 {
     UNUSED;
-    return v.kind == SG_J_MACRO || v.kind == SG_J_FUNC || v.kind == SG_J_METHOD || v.kind == SG_J_LOOP || v.kind == SG_J_JOINER || v.kind == SG_J_UNDEF;
+    return v.kind == SG_J_MACRO || v.kind == SG_J_FUNC || v.kind == SG_J_METHOD || v.kind == SG_J_LOOP ||
+           v.kind == SG_J_JOINER || v.kind == SG_J_UNDEF;
 }
 
 /* One object: small values are what they are. */

@@ -196,9 +196,10 @@ static sg_status set_now(rendering *r, sg_error *err)
     }
     struct tm m = {0};
     int used = 0;
-    if (sscanf(r->in->now, "%4d-%2d-%2d%*1[T ]%2d:%2d:%2d%n", &m.tm_year, &m.tm_mon, &m.tm_mday, &m.tm_hour, &m.tm_min, &m.tm_sec, &used) != 6 ||
-        r->in->now[used] || m.tm_mon < 1 || m.tm_mon > 12 || m.tm_mday < 1 || m.tm_mday > 31 || m.tm_hour < 0 || m.tm_hour > 23 ||
-        m.tm_min < 0 || m.tm_min > 59 || m.tm_sec < 0 || m.tm_sec > 60 || m.tm_year < 1)
+    if (sscanf(r->in->now, "%4d-%2d-%2d%*1[T ]%2d:%2d:%2d%n", &m.tm_year, &m.tm_mon, &m.tm_mday, &m.tm_hour, &m.tm_min,
+               &m.tm_sec, &used) != 6 ||
+        r->in->now[used] || m.tm_mon < 1 || m.tm_mon > 12 || m.tm_mday < 1 || m.tm_mday > 31 || m.tm_hour < 0 ||
+        m.tm_hour > 23 || m.tm_min < 0 || m.tm_min > 59 || m.tm_sec < 0 || m.tm_sec > 60 || m.tm_year < 1)
         return sg_fail(err, SG_E_ARGUMENT, "now: '%.40s' is no time like 2026-01-02T03:04:05", r->in->now);
     m.tm_year -= 1900;
     m.tm_mon -= 1;
@@ -359,7 +360,10 @@ static sg_status run(rendering *r, char **text, size_t *n, char **raised, sg_err
 {
     SG_TRY(give_all(r, err));
     sg_jscope globals = {.parent = &r->given};
-    sg_jinja_text out = {.j = &r->j, .max = SG_TEMPLATE_OUTPUT_MAX + (SG_TEMPLATE_MEMORY_MAX < r->j.bytes_max ? (r->j.bytes_max - SG_TEMPLATE_MEMORY_MAX) / 4 : 0)};
+    sg_jinja_text out = {.j = &r->j,
+                         .max = SG_TEMPLATE_OUTPUT_MAX + (SG_TEMPLATE_MEMORY_MAX < r->j.bytes_max
+                                                              ? (r->j.bytes_max - SG_TEMPLATE_MEMORY_MAX) / 4
+                                                              : 0)};
     if (sg_jinja_ok(&r->j))
         sg_jinja_exec(&r->j, r->t->body, &globals, &out);
     if (!sg_jinja_ok(&r->j))
