@@ -57,6 +57,10 @@ static bool known(const char *name)
     return false;
 }
 
+/* What the config file became; it lives as long as the program, like the command line itself. */
+static char **config_args, *config_texts[CONFIG_ARGS];
+static int nconfig_text;
+
 /* Turn a line into "--name=value", or just "--name" for a flag; the text lives as long as the program. */
 static char *argument(const command *c, const char *path, int line, char *text)
 {
@@ -78,7 +82,7 @@ static char *argument(const command *c, const char *path, int line, char *text)
     char *arg = NULL;
     if (asprintf(&arg, value ? "--%s=%s" : "--%s", name, value) < 0)
         exit(1);
-    return arg;
+    return config_texts[nconfig_text++] = arg;
 }
 
 /* The arguments with those of the config file before them. */
@@ -94,7 +98,7 @@ static char **with_config(const command *c, int *argc, char **argv)
     if (!path)
         return argv;
     FILE *f = fopen(path, "r");
-    char **all = calloc((size_t)*argc + CONFIG_ARGS + 1, sizeof *all), line[CONFIG_LINE];
+    char **all = config_args = calloc((size_t)*argc + CONFIG_ARGS + 1, sizeof *all), line[CONFIG_LINE];
     if (!f || !all)
         options_usage(c, "%s: %s", path, strerror(errno));
     int n = 1;
