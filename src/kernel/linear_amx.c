@@ -62,20 +62,6 @@ SG_INLINE void issue(bool full, int halves, int32_t (*c)[16][16], const row_bloc
     }
 }
 
-SG_INLINE float float_at(const uint8_t *p)
-{
-    float v;
-    memcpy(&v, p, 4);
-    return v;
-}
-
-SG_INLINE int32_t int_at(const uint8_t *p)
-{
-    int32_t v;
-    memcpy(&v, p, 4);
-    return v;
-}
-
 SG_INLINE void collect(int rows, int halves, bool min, __m512 *acc, int32_t (*c)[16][16], const row_block *r,
                        const sg_wide *w, int b0, int g)
 {

@@ -28,20 +28,6 @@ SG_INLINE act_offsets act_offsets_of(const void *row, int k)
     return (act_offsets){(size_t)((char *)a.d - p), (size_t)((char *)a.sx - p), (size_t)((char *)a.neg - p), (size_t)((char *)a.neg16 - p)};
 }
 
-SG_INLINE float float_at(const uint8_t *p)
-{
-    float v;
-    memcpy(&v, p, 4);
-    return v;
-}
-
-SG_INLINE int32_t int_at(const uint8_t *p)
-{
-    int32_t v;
-    memcpy(&v, p, 4);
-    return v;
-}
-
 /* One tile with MB rows. */
 SG_INLINE void small_tile(sg_dtype type, int MB, __m512 *acc, const uint8_t *const *x, act_offsets at, sg_tile_view t, int nb)
 {

@@ -6,6 +6,21 @@
 
 #include "kernel/linear_avx512.h"
 
+/* Numbers at any address of an activation row. */
+SG_INLINE float float_at(const uint8_t *p)
+{
+    float v;
+    memcpy(&v, p, 4);
+    return v;
+}
+
+SG_INLINE int32_t int_at(const uint8_t *p)
+{
+    int32_t v;
+    memcpy(&v, p, 4);
+    return v;
+}
+
 enum { SG_WIDE_GROUPS = 32, SG_WIDE_ROWS = 256 };
 
 /* Up to SG_WIDE_GROUPS groups of one tile.  Codes are unsigned (AVX-512) or signed levels (AMX). */

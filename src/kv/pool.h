@@ -1,6 +1,7 @@
 /* kv/pool.h - keys and values of all sequences, in blocks of a pool whose size is fixed at open.
  *
- *     pool   layer 0: K [nblock][nkv][block][dk]   V [nblock][nkv][block][dv]
+ *     pool   layer 0: K [nblock][nkv][block x dk]   V [nblock][nkv][block][dv]
+ *                     (the order inside a block of keys is op/op.h's)
  *            layer 1: ...                          (layers may differ in heads and sizes; V may alias K)
  *            refs [nblock]                         0: free
  *     seq    table [i] = the block that holds positions [i*block, (i+1)*block), in every layer

@@ -132,7 +132,8 @@ void sg_op_rope(sg_ops *ops, float *x, size_t stride, int nrow, int nhead, int h
 /* ---- attention over paged KV -------------------------------------------------------- */
 
 /* One layer of the cache.  Block b holds `block` consecutive positions of one sequence:
- * K at k + b*k_block_bytes as [nkv][block][dk], V at v + b*v_block_bytes as [nkv][block][dv], in `type`
+ * K at k + b*k_block_bytes as [nkv][block/16][dk][16] (kernel/attention.h; as rows [nkv][block][dk] when the block is no
+ * multiple of 16 or V aliases K; the bytes are as many), V at v + b*v_block_bytes as [nkv][block][dv], in `type`
  * (F32, F16, BF16, Q8_0; for Q8_0 dk and dv are multiples of 32).  V may alias K (MLA: nkv = 1, V is the
  * first dv of each key), then v_row_bytes is the key's. */
 typedef struct sg_kv_layer {
