@@ -4,7 +4,8 @@
  *     int main(int argc, char **argv) { return tap_main(argc, argv); }      (TAP_MAIN writes it)
  *
  * A failing CHECK prints file, line, the values and the seed, fails the test and leaves the test
- * function.  `test NAME...` runs only those; SEGUE_TEST_SEED repeats a seeded run.
+ * function.  `test NAME...` runs only those; SEGUE_TEST_SEED=N or =random gives other
+ * cases than the usual ones.
  */
 #ifndef SG_TESTS_TAP_H
 #define SG_TESTS_TAP_H

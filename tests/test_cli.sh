@@ -81,7 +81,7 @@ is "$(status "$segue" serve --config "$tmp/bad")" 2 && grep -q 'line 1' "$tmp/er
 ok "a bad config line is named"
 "$segue" serve --config "$tmp/conf" 2>"$tmp/err" &
 server=$!
-for i in $(seq 100); do
+for i in $(seq 600); do
 	url=$(sed -n 's/^segue: listening on //p' "$tmp/err")
 	[ -n "$url" ] && break
 	sleep 0.1
@@ -96,7 +96,7 @@ else
 	key=wrong
 	is "$(get "$url/health")" 200
 	ok "health needs no key"
-	for i in $(seq 100); do [ "$(get "$url/ready")" = 200 ] && break; sleep 0.1; done
+	for i in $(seq 600); do [ "$(get "$url/ready")" = 200 ] && break; sleep 0.1; done
 	is "$(get "$url/ready")" 200
 	ok "it becomes ready"
 	is "$(get "$url/v1/models")" 401
@@ -107,7 +107,7 @@ else
 	ok "a chat is answered"
 	printf 'secret-two\n' >"$tmp/keys"
 	kill -HUP $server
-	for i in $(seq 50); do [ "$(get "$url/v1/models")" = 401 ] && break; sleep 0.1; done
+	for i in $(seq 600); do [ "$(get "$url/v1/models")" = 401 ] && break; sleep 0.1; done
 	is "$(get "$url/v1/models")" 401
 	old=$?
 	key=secret-two

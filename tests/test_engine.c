@@ -224,10 +224,28 @@ static bool stop_once(void *arg)
 
 TEST(stop_matcher_survives_lack_of_memory) { CHECK_ALLOC_LOOP(stop_once, NULL); }
 
+enum { PATIENCE = 60000 }; /* ms for what must come */
+
+static bool wait_running(sg_engine *e, uint64_t want)
+{
+    sg_engine_stats st = {0};
+    for (int i = 0; i < PATIENCE && st.nrunning != want; i++, usleep(1000))
+        sg_engine_stats_get(e, &st);
+    return st.nrunning == want;
+}
+
+static bool wait_generated(sg_engine *e, uint64_t want)
+{
+    sg_engine_stats st = {0};
+    for (int i = 0; i < PATIENCE && st.generated_tokens < want; i++, usleep(1000))
+        sg_engine_stats_get(e, &st);
+    return st.generated_tokens == want;
+}
+
 static void wait_idle(sg_engine *e)
 {
     sg_engine_stats st;
-    for (int i = 0; i < 5000; i++, usleep(1000)) {
+    for (int i = 0; i < PATIENCE; i++, usleep(1000)) {
         sg_engine_stats_get(e, &st);
         if (st.nrunning + st.nwaiting == 0 && st.kv_block_reserved == 0)
             return;
@@ -240,7 +258,7 @@ TEST(cancel_in_each_state)
     fake_lm *fake;
     sg_engine_options eo = {.max_running = 1};
     sg_engine *e = open_fake(&fake, 4096, 300, &eo);
-    fake->row_us = 100;
+    fake->row_us = 1000; /* a prompt of 3 s, unless it is cancelled */
     static int32_t ids[3000], ids2[8];
     for (int i = 0; i < 3000; i++)
         ids[i] = 'a';
@@ -251,7 +269,7 @@ TEST(cancel_in_each_state)
     sg_request *running, *waiting;
     static answer a;
     CHECK_OK(sg_request_submit(&running, e, &o, &err));
-    usleep(20000); /* in prefill */
+    CHECK(wait_running(e, 1)); /* in prefill */
     CHECK_OK(sg_request_submit(&waiting, e, &o2, &err));
     sg_request_cancel(waiting);
     collect(waiting, &a);
@@ -324,6 +342,7 @@ TEST(a_slow_reader_stops_itself_only)
     collect(q, &a);
     CHECK_INT(a.n, 500);
     sg_request_free(q);
+    CHECK(wait_generated(e, 500 + 64));
     usleep(20000);
     sg_engine_stats st;
     sg_engine_stats_get(e, &st);
@@ -384,7 +403,7 @@ TEST(limits_have_clear_errors)
     o.ignore_eos = true;
     fake->step_us = 5000;
     CHECK_OK(sg_request_submit(&r, e, &o, &err));
-    usleep(20000);
+    CHECK(wait_running(e, 1));
     CHECK_OK(sg_request_submit(&more[0], e, &o, &err));
     CHECK_OK(sg_request_submit(&more[1], e, &o, &err));
     CHECK_FAILS(sg_request_submit(&more[2], e, &o, &err), SG_E_BUSY, "2 requests are waiting");
