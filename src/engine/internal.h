@@ -141,4 +141,24 @@ sg_status sg_lm_open(sg_lm *lm, const sg_engine_options *options, sg_error *err)
 /* step.c */
 void *sg_engine_loop(void *engine);
 
+/* admit.c: the loop's lists. */
+/* Move the inbox to the waiting list; wait for something when `idle`.  False when the engine closes. */
+bool sg_engine_gather(sg_engine *e, bool idle);
+/* End a request that its list does not hold any more; it may be gone on return. */
+void sg_engine_finish(sg_engine *e, sg_request *r, sg_finish how, const sg_error *error);
+/* End what was cancelled, or all. */
+void sg_engine_sweep_waiting(sg_engine *e, bool all);
+void sg_engine_sweep_running(sg_engine *e, bool all);
+sg_gap sg_request_gap(sg_request *r, bool paused);
+/* The first n of the waiting list run. */
+void sg_engine_admit(sg_engine *e, int n);
+
+/* absorb.c */
+/* After a step: gaps close, closed gaps draw their tokens, requests end. */
+void sg_engine_absorb(sg_engine *e, const sg_plan *plan, const sg_batch *b);
+void sg_engine_count_step(sg_engine *e, const sg_plan *plan, int64_t us);
+void sg_engine_count_now(sg_engine *e);
+void sg_engine_observe(sg_histogram *h, const double *bound, double value);
+static inline double sg_seconds(int64_t us) { return (double)us * 1e-6; }
+
 #endif

@@ -18,89 +18,6 @@
 
 #include <string.h>
 
-static double seconds(int64_t us) { return (double)us * 1e-6; }
-
-static void observe(sg_histogram *h, const double *bound, double value)
-{
-    int i = 0;
-    while (i < SG_NBUCKET && value > bound[i])
-        i++;
-    h->count[i]++;
-    h->sum += value;
-}
-
-/* Move the inbox to the waiting list; wait for something when `idle`.  False when the engine closes. */
-static bool gather(sg_engine *e, bool idle)
-{
-    pthread_mutex_lock(&e->lock);
-    while (idle && !e->inbox && !e->nudged && !e->closing)
-        pthread_cond_wait(&e->wake, &e->lock);
-    e->nudged = false;
-    bool open = !e->closing;
-    sg_request *r = e->inbox;
-    e->inbox = NULL;
-    e->inbox_end = &e->inbox;
-    pthread_mutex_unlock(&e->lock);
-    for (; r; r = r->next)
-        e->waiting[e->nwaiting++] = r; /* nqueued bounds it */
-    return open;
-}
-
-static void finish(sg_engine *e, sg_request *r, sg_finish how, const sg_error *error)
-{
-    int64_t now = sg_clock_us();
-    sg_kv_seq_free(r->seq); /* in the loop's thread, which owns the pool */
-    r->seq = NULL;
-    if (r->state == SG_REQUEST_RUNNING)
-        e->reserved_block -= r->need_block;
-    pthread_mutex_lock(&e->stats_lock);
-    e->stats.finished[how]++;
-    observe(&e->stats.request_seconds, sg_seconds_bound, seconds(now - r->submit_us));
-    pthread_mutex_unlock(&e->stats_lock);
-    sg_request_end(r, how, error);
-}
-
-/* `n` requests have left the waiting list. */
-static void dequeued(sg_engine *e, int n)
-{
-    if (!n)
-        return;
-    pthread_mutex_lock(&e->lock);
-    e->nqueued -= n;
-    pthread_mutex_unlock(&e->lock);
-}
-
-static void sweep_waiting(sg_engine *e, bool all)
-{
-    int kept = 0, n = e->nwaiting;
-    for (int i = 0; i < n; i++)
-        if (all || atomic_load_explicit(&e->waiting[i]->cancelled, memory_order_relaxed))
-            finish(e, e->waiting[i], SG_FINISH_CANCELLED, NULL);
-        else
-            e->waiting[kept++] = e->waiting[i];
-    e->nwaiting = kept;
-    dequeued(e, n - kept);
-}
-
-/* A finished request may be freed by its reader at once, so ending and leaving the list are one pass. */
-static void sweep_running(sg_engine *e, bool all)
-{
-    int kept = 0;
-    for (int i = 0; i < e->nrunning; i++)
-        if (all || atomic_load_explicit(&e->running[i]->cancelled, memory_order_relaxed))
-            finish(e, e->running[i], SG_FINISH_CANCELLED, NULL);
-        else
-            e->running[kept++] = e->running[i];
-    e->nrunning = kept;
-}
-
-static sg_gap gap_of(sg_request *r, bool paused)
-{
-    return (sg_gap){.known = r->known, .computed = r->computed,
-                    .need_block = r->state == SG_REQUEST_WAITING ? r->need_block : 0, .arrival_us = r->submit_us,
-                    .deadline_us = INT64_MAX, .tenant = r->tenant, .priority = SG_PRIORITY_NORMAL, .paused = paused};
-}
-
 /* A step cannot be left half-way, so its length is how long a cancelled request goes on and a new one waits: at most about
  * STEP_US, by the measured time of a row, but not fewer than ROWS_MIN rows, below which a row costs more.  With a
  * bound on the time between tokens, steps beside decodes keep to it. */
@@ -123,34 +40,15 @@ static void make_plan(sg_engine *e, sg_plan *plan)
 {
     sg_sched_options options = step_options(e);
     for (int i = 0; i < e->nrunning; i++)
-        e->gap_running[i] = gap_of(e->running[i], !sg_request_has_room(e->running[i]));
+        e->gap_running[i] = sg_request_gap(e->running[i], !sg_request_has_room(e->running[i]));
     int nwaiting = e->nwaiting < e->max_running ? e->nwaiting : e->max_running;
     for (int i = 0; i < nwaiting; i++)
-        e->gap_waiting[i] = gap_of(e->waiting[i], false);
+        e->gap_waiting[i] = sg_request_gap(e->waiting[i], false);
     sg_snapshot s = {.now_us = sg_clock_us(), .running = e->gap_running, .nrunning = e->nrunning, .waiting = e->gap_waiting,
                      .nwaiting = nwaiting, .free_block = sg_kv_pool_nblock(e->lm.pool) - e->reserved_block,
                      .free_slot = e->max_running - e->nrunning};
     *plan = (sg_plan){.part = e->part, .cap = e->max_running};
     sg_sched_plan(e->policy, &s, &options, plan);
-}
-
-static void admit(sg_engine *e, int n)
-{
-    int64_t now = sg_clock_us();
-    for (int i = 0; i < n; i++) {
-        sg_request *r = e->waiting[i];
-        e->reserved_block += r->need_block;
-        r->state = SG_REQUEST_RUNNING;
-        r->admit_us = now;
-        e->running[e->nrunning++] = r;
-    }
-    memmove(e->waiting, e->waiting + n, (size_t)(e->nwaiting - n) * sizeof *e->waiting);
-    e->nwaiting -= n;
-    dequeued(e, n);
-    pthread_mutex_lock(&e->stats_lock);
-    for (int i = e->nrunning - n; i < e->nrunning; i++)
-        observe(&e->stats.queue_seconds, sg_seconds_bound, seconds(now - e->running[i]->submit_us));
-    pthread_mutex_unlock(&e->stats_lock);
 }
 
 /* The token table.  A part that closes its gap wants the logits of its last row. */
@@ -178,67 +76,6 @@ static sg_status make_table(sg_engine *e, const sg_plan *plan, sg_batch *b, sg_e
     return SG_OK;
 }
 
-static void count_token(sg_engine *e, sg_request *r, int64_t now)
-{
-    pthread_mutex_lock(&e->stats_lock);
-    e->stats.generated_tokens++;
-    if (r->first_us)
-        observe(&e->stats.inter_token_seconds, sg_seconds_bound, seconds(now - r->last_us));
-    else
-        observe(&e->stats.first_token_seconds, sg_seconds_bound, seconds(now - r->submit_us));
-    pthread_mutex_unlock(&e->stats_lock);
-    if (!r->first_us)
-        r->first_us = now;
-    r->last_us = now;
-    r->usage.completion_tokens++;
-}
-
-/* Draw the next token of a request whose gap has closed.  True when it goes on. */
-static bool sample(sg_engine *e, sg_request *r, float *logits, sg_finish *how, sg_error *error)
-{
-    sg_choice c = {.want_logprob = r->ntop >= 0, .ntop = r->ntop > 0 ? (size_t)r->ntop : 0};
-    sg_sampler_pick(e->sampler, &r->sampling, logits, r->token, (size_t)r->known, (uint64_t)r->known, NULL, &c);
-    int64_t now = sg_clock_us();
-    if (c.id < 0) {
-        *how = SG_FINISH_ERROR;
-        sg_fail(error, SG_E_INTERNAL, "no token is possible at position %d", r->known);
-        return false;
-    }
-    if (!r->ignore_eos && e->lm.is_end(e->lm.self, c.id)) {
-        if (!r->first_us)
-            r->first_us = r->last_us = now;
-        *how = SG_FINISH_STOP;
-        return false;
-    }
-    r->token[r->known++] = c.id;
-    count_token(e, r, now);
-    if (sg_request_push(r, &c, e->piece)) {
-        *how = SG_FINISH_STOP;
-        return false;
-    }
-    *how = SG_FINISH_LENGTH;
-    return r->known < r->limit;
-}
-
-static void absorb(sg_engine *e, const sg_plan *plan, const sg_batch *b)
-{
-    for (int s = 0; s < plan->npart; s++)
-        e->running[plan->part[s].index]->computed += plan->part[s].ntoken;
-    for (int i = 0; i < b->nout; i++) {
-        sg_finish how;
-        sg_error error;
-        sg_request *r = e->logit_request[i];
-        if (sample(e, r, e->logits + (size_t)i * (size_t)e->lm.nvocab, &how, &error))
-            continue;
-        for (int k = 0; k < e->nrunning; k++)
-            if (e->running[k] == r) {
-                memmove(e->running + k, e->running + k + 1, (size_t)(--e->nrunning - k) * sizeof *e->running);
-                break;
-            }
-        finish(e, r, how, how == SG_FINISH_ERROR ? &error : NULL);
-    }
-}
-
 /* A failed step ends the requests that were in it, and no others. */
 static void fail_parts(sg_engine *e, const sg_plan *plan, const sg_error *error)
 {
@@ -247,53 +84,23 @@ static void fail_parts(sg_engine *e, const sg_plan *plan, const sg_error *error)
     int kept = 0;
     for (int i = 0; i < e->nrunning; i++)
         if (e->running[i]->gone)
-            finish(e, e->running[i], SG_FINISH_ERROR, error);
+            sg_engine_finish(e, e->running[i], SG_FINISH_ERROR, error);
         else
             e->running[kept++] = e->running[i];
     e->nrunning = kept;
-}
-
-static void count_step(sg_engine *e, const sg_plan *plan, int64_t us)
-{
-    int nprompt = 0;
-    if (plan->ntoken >= 16) {
-        double row_us = (double)us / plan->ntoken;
-        e->row_us = e->row_us > 0 ? 0.75 * e->row_us + 0.25 * row_us : row_us;
-    }
-    for (int s = 0; s < plan->npart; s++) {
-        const sg_request *r = e->running[plan->part[s].index];
-        int left = r->nprompt - r->computed;
-        if (left > 0)
-            nprompt += left < plan->part[s].ntoken ? left : plan->part[s].ntoken;
-    }
-    pthread_mutex_lock(&e->stats_lock);
-    e->stats.steps++;
-    e->stats.prompt_tokens += (uint64_t)nprompt;
-    observe(nprompt ? &e->stats.step_prefill_seconds : &e->stats.step_decode_seconds, sg_seconds_bound, seconds(us));
-    observe(&e->stats.step_tokens, sg_tokens_bound, plan->ntoken);
-    pthread_mutex_unlock(&e->stats_lock);
-}
-
-static void count_now(sg_engine *e)
-{
-    pthread_mutex_lock(&e->stats_lock);
-    e->stats.nrunning = (uint64_t)e->nrunning;
-    e->stats.nwaiting = (uint64_t)e->nwaiting;
-    e->stats.kv_block_reserved = (uint64_t)e->reserved_block;
-    pthread_mutex_unlock(&e->stats_lock);
 }
 
 void *sg_engine_loop(void *arg)
 {
     sg_engine *e = arg;
     bool idle = true;
-    while (gather(e, idle)) {
-        sweep_waiting(e, false);
-        sweep_running(e, false);
+    while (sg_engine_gather(e, idle)) {
+        sg_engine_sweep_waiting(e, false);
+        sg_engine_sweep_running(e, false);
         sg_plan plan;
         make_plan(e, &plan);
-        admit(e, plan.nadmit);
-        count_now(e);
+        sg_engine_admit(e, plan.nadmit);
+        sg_engine_count_now(e);
         idle = plan.npart == 0;
         if (idle)
             continue;
@@ -303,14 +110,14 @@ void *sg_engine_loop(void *arg)
         sg_status st = make_table(e, &plan, &b, &error);
         if (st == SG_OK)
             st = e->lm.step(e->lm.self, &b, &error);
-        count_step(e, &plan, sg_clock_us() - start);
+        sg_engine_count_step(e, &plan, sg_clock_us() - start);
         if (st == SG_OK)
-            absorb(e, &plan, &b);
+            sg_engine_absorb(e, &plan, &b);
         else
             fail_parts(e, &plan, &error);
     }
-    sweep_waiting(e, true);
-    sweep_running(e, true);
-    count_now(e);
+    sg_engine_sweep_waiting(e, true);
+    sg_engine_sweep_running(e, true);
+    sg_engine_count_now(e);
     return NULL;
 }

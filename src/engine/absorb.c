@@ -1,0 +1,111 @@
+/* engine/absorb.c - what a computed step means: gaps close, tokens are drawn, things are counted.
+ *
+ * A request whose gap has closed draws its next token from the logits of its last row.  The draw depends on (seed,
+ * position) and the request's own tokens only.  The token goes into the reader's ring (request.c), which says whether a
+ * stop string ended it.  The step loop's thread; nothing here allocates.
+ */
+#include "engine/internal.h"
+
+#include "base/clock.h"
+
+#include <string.h>
+
+void sg_engine_observe(sg_histogram *h, const double *bound, double value)
+{
+    int i = 0;
+    while (i < SG_NBUCKET && value > bound[i])
+        i++;
+    h->count[i]++;
+    h->sum += value;
+}
+
+static void count_token(sg_engine *e, sg_request *r, int64_t now)
+{
+    pthread_mutex_lock(&e->stats_lock);
+    e->stats.generated_tokens++;
+    if (r->first_us)
+        sg_engine_observe(&e->stats.inter_token_seconds, sg_seconds_bound, sg_seconds(now - r->last_us));
+    else
+        sg_engine_observe(&e->stats.first_token_seconds, sg_seconds_bound, sg_seconds(now - r->submit_us));
+    pthread_mutex_unlock(&e->stats_lock);
+    if (!r->first_us)
+        r->first_us = now;
+    r->last_us = now;
+    r->usage.completion_tokens++;
+}
+
+/* Draw the next token of a request whose gap has closed.  True when it goes on. */
+static bool sample(sg_engine *e, sg_request *r, float *logits, sg_finish *how, sg_error *error)
+{
+    sg_choice c = {.want_logprob = r->ntop >= 0, .ntop = r->ntop > 0 ? (size_t)r->ntop : 0};
+    sg_sampler_pick(e->sampler, &r->sampling, logits, r->token, (size_t)r->known, (uint64_t)r->known, NULL, &c);
+    int64_t now = sg_clock_us();
+    if (c.id < 0) {
+        *how = SG_FINISH_ERROR;
+        sg_fail(error, SG_E_INTERNAL, "no token is possible at position %d", r->known);
+        return false;
+    }
+    if (!r->ignore_eos && e->lm.is_end(e->lm.self, c.id)) {
+        if (!r->first_us)
+            r->first_us = r->last_us = now;
+        *how = SG_FINISH_STOP;
+        return false;
+    }
+    r->token[r->known++] = c.id;
+    count_token(e, r, now);
+    if (sg_request_push(r, &c, e->piece)) {
+        *how = SG_FINISH_STOP;
+        return false;
+    }
+    *how = SG_FINISH_LENGTH;
+    return r->known < r->limit;
+}
+
+void sg_engine_absorb(sg_engine *e, const sg_plan *plan, const sg_batch *b)
+{
+    for (int s = 0; s < plan->npart; s++)
+        e->running[plan->part[s].index]->computed += plan->part[s].ntoken;
+    for (int i = 0; i < b->nout; i++) {
+        sg_finish how;
+        sg_error error;
+        sg_request *r = e->logit_request[i];
+        if (sample(e, r, e->logits + (size_t)i * (size_t)e->lm.nvocab, &how, &error))
+            continue;
+        for (int k = 0; k < e->nrunning; k++)
+            if (e->running[k] == r) {
+                memmove(e->running + k, e->running + k + 1, (size_t)(--e->nrunning - k) * sizeof *e->running);
+                break;
+            }
+        sg_engine_finish(e, r, how, how == SG_FINISH_ERROR ? &error : NULL);
+    }
+}
+
+void sg_engine_count_step(sg_engine *e, const sg_plan *plan, int64_t us)
+{
+    int nprompt = 0;
+    if (plan->ntoken >= 16) {
+        double row_us = (double)us / plan->ntoken;
+        e->row_us = e->row_us > 0 ? 0.75 * e->row_us + 0.25 * row_us : row_us;
+    }
+    for (int s = 0; s < plan->npart; s++) {
+        const sg_request *r = e->running[plan->part[s].index];
+        int left = r->nprompt - r->computed;
+        if (left > 0)
+            nprompt += left < plan->part[s].ntoken ? left : plan->part[s].ntoken;
+    }
+    pthread_mutex_lock(&e->stats_lock);
+    e->stats.steps++;
+    e->stats.prompt_tokens += (uint64_t)nprompt;
+    sg_engine_observe(nprompt ? &e->stats.step_prefill_seconds : &e->stats.step_decode_seconds, sg_seconds_bound, sg_seconds(us));
+    sg_engine_observe(&e->stats.step_tokens, sg_tokens_bound, plan->ntoken);
+    pthread_mutex_unlock(&e->stats_lock);
+}
+
+void sg_engine_count_now(sg_engine *e)
+{
+    pthread_mutex_lock(&e->stats_lock);
+    e->stats.nrunning = (uint64_t)e->nrunning;
+    e->stats.nwaiting = (uint64_t)e->nwaiting;
+    e->stats.kv_block_reserved = (uint64_t)e->reserved_block;
+    pthread_mutex_unlock(&e->stats_lock);
+}
