@@ -3,7 +3,10 @@
  * Every observation (x, t) is divided by t, so that what is minimised is the relative error: a 5 ms
  * decode step counts as much as a 500 ms prompt chunk.  The normal equations A = sum w x x^T and
  * b = sum w x are decayed (half-life about 350 steps), which follows a machine whose clock or neighbours
- * change.  Solving is coordinate descent with every coefficient clamped at zero: seven variables, a few
+ * change.  Dividing by t has a price: steps that were learnt while the machine was five times faster weigh
+ * 25 times as much as those of now, and would hold the fit back for thousands of steps.  So the mean of
+ * log(actual / predicted) over about sixteen steps is watched, and while it is far from 0 the past is
+ * forgotten in tens of steps.  Solving is coordinate descent with every coefficient clamped at zero: seven variables, a few
  * dozen sweeps, about 5 us, and it starts from the last solution.
  *
  * The knee is not differentiable, so six candidates are fitted side by side and the one with the least
@@ -24,7 +27,9 @@
 static const double knees[SG_LATENCY_NKNEE] = {4, 8, 16, 32, 64, 128};
 
 enum { WARM = 8, SWEEPS = 24, REJECT_RUN = 3 };
-static const double decay = 0.998, ridge = 1e-9, reject_factor = 4;
+static const double decay = 0.998, decay_changed = 0.95, ridge = 1e-9, reject_factor = 4;
+/* Mean log error at which the machine counts as changed; its rate; how much one step may add. */
+static const double drift_changed = 0.2, drift_rate = 1.0 / 16, drift_clip = 1.5;
 
 /* Natural size of each term, so that one ridge fits all of them. */
 static const double unit[SG_LATENCY_NTERM] = {1, 1, 1, 1, 1e-3, 1e-3, 1};
@@ -70,15 +75,15 @@ static void solve(sg_latency_fit *f)
         }
 }
 
-static void learn(sg_latency_fit *f, const double *x, double us)
+static void learn(sg_latency_fit *f, const double *x, double us, double keep)
 {
     double y[SG_LATENCY_NTERM];
     for (int i = 0; i < SG_LATENCY_NTERM; i++)
         y[i] = x[i] / us;
     for (int i = 0; i < SG_LATENCY_NTERM; i++) {
         for (int j = 0; j < SG_LATENCY_NTERM; j++)
-            f->a[i][j] = f->a[i][j] * decay + y[i] * y[j];
-        f->b[i] = f->b[i] * decay + y[i];
+            f->a[i][j] = f->a[i][j] * keep + y[i] * y[j];
+        f->b[i] = f->b[i] * keep + y[i];
     }
     solve(f);
 }
@@ -118,19 +123,37 @@ static void refresh_safety(sg_latency *l)
     l->safety += (want - l->safety) * 0.25; /* bounded steps: one bad minute does not halve the throughput */
 }
 
+/* A lone step far above its prediction says nothing about the steps to come; the third in a row does. */
+static bool rejected(sg_latency *l, double predicted, double us)
+{
+    if (!sg_latency_ready(l) || us <= predicted * reject_factor || ++l->nrun == REJECT_RUN) {
+        l->nrun = 0;
+        return false;
+    }
+    l->nrejected++;
+    return true;
+}
+
+static void watch(sg_latency *l, double predicted, double us)
+{
+    if (!(predicted > 0))
+        return;
+    l->errors[l->nobserved % SG_LATENCY_WINDOW] = (float)((us - predicted) / predicted);
+    double e = log(us / predicted);
+    e = e > drift_clip ? drift_clip : e < -drift_clip ? -drift_clip : e;
+    l->drift += (e - l->drift) * drift_rate;
+}
+
 void sg_latency_observe(sg_latency *l, const sg_step_cost *cost, double us)
 {
     if (!(us > 0) || cost->tokens <= 0)
         return;
     double predicted = sg_latency_predict_us(l, cost);
-    if (sg_latency_ready(l) && us > predicted * reject_factor && l->nrejected % REJECT_RUN != REJECT_RUN - 1) {
-        l->nrejected++;
+    if (rejected(l, predicted, us))
         return;
-    }
-    l->nrejected = (l->nrejected + REJECT_RUN - 1) / REJECT_RUN * REJECT_RUN; /* a run of rejections ends */
-    if (predicted > 0)
-        l->errors[l->nobserved % SG_LATENCY_WINDOW] = (float)((us - predicted) / predicted);
+    watch(l, predicted, us);
     l->nobserved++;
+    double keep = sg_latency_ready(l) && fabs(l->drift) > drift_changed ? decay_changed : decay;
     for (int k = 0; k < SG_LATENCY_NKNEE; k++) {
         sg_latency_fit *f = &l->fits[k];
         double x[SG_LATENCY_NTERM];
@@ -138,7 +161,7 @@ void sg_latency_observe(sg_latency *l, const sg_step_cost *cost, double us)
         double e = (dot(x, f->coef) - us) / us;
         e = e > 2 ? 2 : e;
         f->loss = l->nobserved == 1 ? 1 : f->loss * 0.98 + e * e * 0.02;
-        learn(f, x, us);
+        learn(f, x, us, keep);
     }
     /* Change only for a clear gain, so that the budget does not jump between equals. */
     for (int k = 0; k < SG_LATENCY_NKNEE; k++)

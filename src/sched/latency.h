@@ -42,6 +42,8 @@ typedef struct sg_latency {
     sg_latency_fit fits[SG_LATENCY_NKNEE];
     int best;           /* index of the fit in use */
     uint64_t nobserved, nrejected;
+    int nrun;           /* rejected in a row */
+    double drift;       /* recent mean of log(actual / predicted): far from 0 when the machine has changed */
     float errors[SG_LATENCY_WINDOW]; /* ring of (actual - predicted) / predicted */
     double safety;
 } sg_latency;
