@@ -91,3 +91,30 @@ char *sg_buf_steal(sg_buf *b)
     *b = (sg_buf){.max = b->max};
     return p;
 }
+
+static int base64_digit(char c)
+{
+    return c >= 'A' && c <= 'Z'   ? c - 'A'
+           : c >= 'a' && c <= 'z' ? c - 'a' + 26
+           : c >= '0' && c <= '9' ? c - '0' + 52
+           : c == '+'             ? 62
+           : c == '/'             ? 63
+                                  : -1;
+}
+
+bool sg_buf_add_base64(sg_buf *b, const char *s, size_t n)
+{
+    unsigned acc = 0, bits = 0;
+    for (size_t i = 0; i < n && s[i] != '='; i++) {
+        int d = base64_digit(s[i]);
+        if (d < 0)
+            return false;
+        acc = (acc << 6 | (unsigned)d) & 0xffffff;
+        bits += 6;
+        if (bits >= 8) {
+            bits -= 8;
+            sg_buf_addc(b, (char)(acc >> bits & 255));
+        }
+    }
+    return true;
+}

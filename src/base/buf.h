@@ -25,6 +25,8 @@ void sg_buf_clear(sg_buf *b); /* len = 0 and no failure; keeps the memory */
 void sg_buf_add(sg_buf *b, const void *bytes, size_t n);
 void sg_buf_adds(sg_buf *b, const char *s);
 void sg_buf_addc(sg_buf *b, char c);
+/* The bytes that base64 text stands for (RFC 4648, padding optional).  False for a character that is none of its 64. */
+bool sg_buf_add_base64(sg_buf *b, const char *s, size_t n);
 __attribute__((format(printf, 2, 3))) void sg_buf_addf(sg_buf *b, const char *format, ...);
 
 /* Make room for n more bytes and return where they go, or NULL; the caller then adds to len. */

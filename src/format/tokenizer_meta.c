@@ -9,6 +9,7 @@
  *     BPE with byte fallback  model llama; scores are the ranks of the merges, negative, so that the best
  *                             pair by score is the first pair by rank
  *     WordPiece               model bert; "##x" becomes "x", a word's start gets U+2581
+ *     Unigram                 model t5; tokenizer_spm.c, also for SentencePiece's own files
  */
 #include "format/tokenizer_meta.h"
 
@@ -16,61 +17,16 @@
 #include "base/heap.h"
 #include "base/json.h"
 #include "format/gguf.h"
+#include "format/tokenizer_wordlist.h"
 
 #include <inttypes.h>
 #include <string.h>
 
-enum { TYPE_NORMAL = 1, TYPE_UNKNOWN = 2, TYPE_CONTROL = 3, TYPE_USER = 4, TYPE_UNUSED = 5, TYPE_BYTE = 6 };
-enum { MAX_TOKENIZER = 256 << 20, MAX_VOCABULARY = 1 << 24 };
-
-/* A vocabulary being built: [n] each. */
-typedef struct words {
-    size_t n;
-    sg_str *pieces;
-    int64_t *types;
-    double *scores;
-    char *text; /* bytes behind pieces that had to be made */
-} words;
-
-static void words_fini(words *v)
-{
-    sg_free(v->pieces);
-    sg_free(v->types);
-    sg_free(v->scores);
-    sg_free(v->text);
-}
-
-static sg_status words_init(words *v, uint64_t n, sg_error *err)
-{
-    if (n < 1 || n > MAX_VOCABULARY)
-        return sg_fail(err, SG_E_LIMIT, "a vocabulary of %" PRIu64 " tokens", n);
-    *v = (words){.n = (size_t)n};
-    v->pieces = sg_calloc(v->n, sizeof *v->pieces);
-    v->types = sg_calloc(v->n, sizeof *v->types);
-    v->scores = sg_calloc(v->n, sizeof *v->scores);
-    return v->pieces && v->types && v->scores ? SG_OK : sg_fail_nomem(err, "a vocabulary");
-}
-
-static sg_status set_str(sg_dict *d, const char *key, const char *s, sg_error *err)
-{
-    return sg_dict_set_str(d, key, s, strlen(s), err);
-}
-
-static sg_status set_words(sg_dict *d, const words *v, bool scores, sg_error *err)
-{
-    sg_value types = {.kind = SG_KIND_ARRAY, .wire = SG_GGUF_ARRAY, .wire_element = SG_GGUF_I32,
-                      .a = {.kind = SG_KIND_I64, .n = v->n, .i = v->types}};
-    SG_TRY(sg_dict_set_array(d, "tokenizer.ggml.tokens", &(sg_array){.kind = SG_KIND_STR, .n = v->n, .s = v->pieces},
-                             err));
-    if (scores)
-        SG_TRY(sg_dict_set_array(d, "tokenizer.ggml.scores",
-                                 &(sg_array){.kind = SG_KIND_F64, .n = v->n, .f = v->scores}, err));
-    return sg_dict_set(d, "tokenizer.ggml.token_type", &types, err);
-}
+enum { MAX_TOKENIZER = 256 << 20 };
 
 /* ---- vocabulary of tokenizer.json ------------------------------------------------- */
 
-static sg_status place(words *v, json_t *id, const char *piece, size_t len, int64_t type, sg_error *err)
+static sg_status place(sg_wordlist *v, json_t *id, const char *piece, size_t len, int64_t type, sg_error *err)
 {
     if (!json_is_integer(id) || json_integer_value(id) < 0 || (uint64_t)json_integer_value(id) >= v->n)
         return sg_fail(err, SG_E_FORMAT, "tokenizer.json: the id of '%s' is not one of the embedding's %zu rows", piece,
@@ -81,42 +37,21 @@ static sg_status place(words *v, json_t *id, const char *piece, size_t len, int6
     return SG_OK;
 }
 
-static sg_status place_all(words *v, json_t *root, sg_error *err)
+static sg_status place_all(sg_wordlist *v, json_t *root, sg_error *err)
 {
     const char *piece;
     json_t *id, *added;
     size_t i;
     json_t *model = json_object_get(root, "model");
     json_object_foreach(json_object_get(model, "vocab"), piece, id)
-        SG_TRY(place(v, id, piece, strlen(piece), TYPE_NORMAL, err));
+        SG_TRY(place(v, id, piece, strlen(piece), SG_WORD_NORMAL, err));
     json_array_foreach(json_object_get(root, "added_tokens"), i, added) {
         json_t *content = json_object_get(added, "content");
         if (!json_is_string(content))
             return sg_fail(err, SG_E_FORMAT, "tokenizer.json: added_tokens[%zu] has no content", i);
         SG_TRY(place(v, json_object_get(added, "id"), json_string_value(content), json_string_length(content),
-                     json_is_true(json_object_get(added, "special")) ? TYPE_CONTROL : TYPE_USER, err));
+                     json_is_true(json_object_get(added, "special")) ? SG_WORD_CONTROL : SG_WORD_USER, err));
     }
-    return SG_OK;
-}
-
-/* Rows of the embedding that no token has. */
-static sg_status fill_holes(words *v, sg_error *err)
-{
-    size_t holes = 0, at = 0;
-    for (size_t i = 0; i < v->n; i++)
-        holes += !v->pieces[i].data;
-    if (!holes)
-        return SG_OK;
-    v->text = sg_alloc(holes * 24);
-    if (!v->text)
-        return sg_fail_nomem(err, "a vocabulary");
-    for (size_t i = 0; i < v->n; i++)
-        if (!v->pieces[i].data) {
-            int n = snprintf(v->text + at, 24, "[PAD%zu]", i);
-            v->pieces[i] = (sg_str){v->text + at, (size_t)n};
-            v->types[i] = TYPE_UNUSED;
-            at += (size_t)n + 1;
-        }
     return SG_OK;
 }
 
@@ -168,7 +103,7 @@ static sg_status set_merges(sg_dict *d, json_t *merges, sg_error *err)
 }
 
 /* Scores from ranks: a token's is that of the first merge that makes it. */
-static sg_status set_scores(words *v, json_t *model, sg_error *err)
+static sg_status set_scores(sg_wordlist *v, json_t *model, sg_error *err)
 {
     json_t *merges = json_object_get(model, "merges"), *vocab = json_object_get(model, "vocab"), *merge;
     size_t i;
@@ -259,14 +194,14 @@ static const char *pre_name(json_t *pre, sg_error *err)
     return name;
 }
 
-static sg_status bpe(sg_dict *d, words *v, json_t *root, sg_error *err)
+static sg_status bpe(sg_dict *d, sg_wordlist *v, json_t *root, sg_error *err)
 {
     const char *pre = pre_name(json_object_get(root, "pre_tokenizer"), err);
     if (!pre)
         return SG_E_UNSUPPORTED;
-    SG_TRY(set_str(d, "tokenizer.ggml.model", "gpt2", err));
-    SG_TRY(set_str(d, "tokenizer.ggml.pre", pre, err));
-    SG_TRY(set_words(d, v, false, err));
+    SG_TRY(sg_wordlist_set_str(d, "tokenizer.ggml.model", "gpt2", err));
+    SG_TRY(sg_wordlist_set_str(d, "tokenizer.ggml.pre", pre, err));
+    SG_TRY(sg_wordlist_set(d, v, false, err));
     return set_merges(d, json_object_get(json_object_get(root, "model"), "merges"), err);
 }
 
@@ -284,29 +219,29 @@ static json_t *find_step(json_t *o, const char *type, const char *list)
     return NULL;
 }
 
-static sg_status spm(sg_dict *d, words *v, json_t *root, sg_error *err)
+static sg_status spm(sg_dict *d, sg_wordlist *v, json_t *root, sg_error *err)
 {
     json_t *model = json_object_get(root, "model");
     const char *unk = json_string_value(json_object_get(model, "unk_token"));
     SG_TRY(set_scores(v, model, err));
     for (size_t i = 0; i < v->n; i++) {
         const sg_str *p = &v->pieces[i];
-        if (p->len == 6 && memcmp(p->data, "<0x", 3) == 0 && p->data[5] == '>')
-            v->types[i] = TYPE_BYTE;
+        if (sg_word_is_byte(p->data, p->len))
+            v->types[i] = SG_WORD_BYTE;
         else if (unk && strcmp(p->data, unk) == 0)
-            v->types[i] = TYPE_UNKNOWN;
+            v->types[i] = SG_WORD_UNKNOWN;
     }
     json_t *meta = find_step(json_object_get(root, "pre_tokenizer"), "Metaspace", "pretokenizers");
     const char *scheme = json_string_value(json_object_get(meta, "prepend_scheme"));
     bool prefix = find_step(json_object_get(root, "normalizer"), "Prepend", "normalizers") ||
                   (meta && (!scheme || strcmp(scheme, "never") != 0));
-    SG_TRY(set_str(d, "tokenizer.ggml.model", "llama", err));
-    SG_TRY(set_str(d, "tokenizer.ggml.pre", "default", err));
-    SG_TRY(set_words(d, v, true, err));
+    SG_TRY(sg_wordlist_set_str(d, "tokenizer.ggml.model", "llama", err));
+    SG_TRY(sg_wordlist_set_str(d, "tokenizer.ggml.pre", "default", err));
+    SG_TRY(sg_wordlist_set(d, v, true, err));
     return sg_dict_set_bool(d, "tokenizer.ggml.add_space_prefix", prefix, err);
 }
 
-static sg_status wordpiece(sg_dict *d, words *v, json_t *root, sg_error *err)
+static sg_status wordpiece(sg_dict *d, sg_wordlist *v, json_t *root, sg_error *err)
 {
     sg_buf text = SG_BUF_INIT;
     size_t *starts = sg_alloc(v->n * sizeof *starts);
@@ -316,20 +251,20 @@ static sg_status wordpiece(sg_dict *d, words *v, json_t *root, sg_error *err)
         const sg_str *p = &v->pieces[i];
         bool more = p->len > 2 && memcmp(p->data, "##", 2) == 0;
         starts[i] = text.len;
-        if (v->types[i] == TYPE_NORMAL && !more)
+        if (v->types[i] == SG_WORD_NORMAL && !more)
             sg_buf_adds(&text, "\xe2\x96\x81");
-        sg_buf_add(&text, p->data + (v->types[i] == TYPE_NORMAL && more ? 2 : 0),
-                   p->len - (v->types[i] == TYPE_NORMAL && more ? 2 : 0));
+        sg_buf_add(&text, p->data + (v->types[i] == SG_WORD_NORMAL && more ? 2 : 0),
+                   p->len - (v->types[i] == SG_WORD_NORMAL && more ? 2 : 0));
     }
     sg_status st = sg_buf_ok(&text) ? SG_OK : sg_fail_nomem(err, "a vocabulary");
     for (size_t i = 0; i < v->n && st == SG_OK; i++)
         v->pieces[i] = (sg_str){sg_buf_str(&text) + starts[i], (i + 1 < v->n ? starts[i + 1] : text.len) - starts[i]};
     if (st == SG_OK)
-        st = set_str(d, "tokenizer.ggml.model", "bert", err);
+        st = sg_wordlist_set_str(d, "tokenizer.ggml.model", "bert", err);
     if (st == SG_OK)
-        st = set_str(d, "tokenizer.ggml.pre", "default", err);
+        st = sg_wordlist_set_str(d, "tokenizer.ggml.pre", "default", err);
     if (st == SG_OK)
-        st = set_words(d, v, false, err);
+        st = sg_wordlist_set(d, v, false, err);
     json_t *lower = json_object_get(json_object_get(root, "normalizer"), "lowercase");
     if (st == SG_OK && json_is_boolean(lower))
         st = sg_dict_set_bool(d, "tokenizer.ggml.normalizer.lowercase", json_is_true(lower), err);
@@ -430,17 +365,25 @@ static sg_status chat_template(sg_dict *d, const sg_weights *w, json_t *config, 
 /* ---- all of it ------------------------------------------------------------------------------ */
 
 static sg_status from_json(sg_dict *d, const sg_weights *w, json_t *root, json_t *config, json_t *model_config,
-                           words *v, sg_error *err)
+                           sg_wordlist *v, sg_error *err)
 {
     json_t *model = json_object_get(root, "model");
     const char *type = json_string_value(json_object_get(model, "type"));
     bool piece = json_object_get(model, "max_input_chars_per_word") != NULL || (type && strcmp(type, "WordPiece") == 0);
-    if (!json_is_object(json_object_get(model, "vocab")) || (type && strcmp(type, "Unigram") == 0))
+    bool unigram = json_is_array(json_object_get(model, "vocab")) && (!type || strcmp(type, "Unigram") == 0);
+    if (!unigram && !json_is_object(json_object_get(model, "vocab")))
         return sg_fail(err, SG_E_UNSUPPORTED, "tokenizer.json: a model of type %s cannot be written to GGUF",
                        type ? type : "?");
+    if (unigram)
+        SG_TRY(sg_tokenizer_meta_unigram(d, root, v, err));
     SG_TRY(place_all(v, root, err));
-    SG_TRY(fill_holes(v, err));
-    if (piece)
+    json_t *unk = json_object_get(model, "unk_id"); /* a Unigram model's, which added_tokens may have called special */
+    if (unigram && json_is_integer(unk) && json_integer_value(unk) >= 0 && (uint64_t)json_integer_value(unk) < v->n)
+        v->types[json_integer_value(unk)] = SG_WORD_UNKNOWN;
+    SG_TRY(sg_wordlist_fill_holes(v, err));
+    if (unigram)
+        SG_TRY(sg_wordlist_set(d, v, true, err));
+    else if (piece)
         SG_TRY(wordpiece(d, v, root, err));
     else if (json_is_true(json_object_get(model, "byte_fallback")))
         SG_TRY(spm(d, v, root, err));
@@ -452,25 +395,32 @@ static sg_status from_json(sg_dict *d, const sg_weights *w, json_t *root, json_t
     return chat_template(d, w, config, err);
 }
 
-/* Without any tokenizer the file is still of use; with one that is left out it would only seem to be. */
-static sg_status no_json(const sg_weights *w, sg_error *err)
+/* Without tokenizer.json: SentencePiece's own file, or no tokenizer at all, which is a file of use too. */
+static sg_status from_model_file(sg_dict *d, const sg_weights *w, uint64_t nvocab, sg_error *err)
 {
     char *path = sg_path_join(sg_weights_path(w), "tokenizer.model");
     if (!path)
         return sg_fail_nomem(err, "a path");
-    bool model = sg_path_exists(path);
+    json_t *config = NULL;
+    sg_status st = SG_OK;
+    if (sg_path_exists(path)) {
+        st = sg_tokenizer_meta_spm(d, path, nvocab, err);
+        if (st == SG_OK && sg_weights_tokenizer_config(w))
+            st = sg_json_read(&config, sg_weights_tokenizer_config(w), MAX_TOKENIZER, err);
+        if (st == SG_OK)
+            st = chat_template(d, w, config, err);
+    }
+    json_decref(config);
     sg_free(path);
-    return model
-               ? sg_fail(err, SG_E_UNSUPPORTED, "tokenizer.model without tokenizer.json cannot be written to GGUF yet")
-               : SG_OK;
+    return st;
 }
 
 sg_status sg_tokenizer_meta_hf(sg_dict *meta, const sg_weights *w, uint64_t nvocab, sg_error *err)
 {
     json_t *root = NULL, *config = NULL, *model_config = NULL;
-    words v = {0};
+    sg_wordlist v = {0};
     if (!sg_weights_tokenizer_json(w))
-        return no_json(w, err);
+        return from_model_file(meta, w, nvocab, err);
     char *path = sg_path_join(sg_weights_path(w), "config.json");
     sg_status st = path ? sg_json_read(&model_config, path, MAX_TOKENIZER, err) : sg_fail_nomem(err, "a path");
     sg_free(path);
@@ -479,10 +429,10 @@ sg_status sg_tokenizer_meta_hf(sg_dict *meta, const sg_weights *w, uint64_t nvoc
     if (st == SG_OK && sg_weights_tokenizer_config(w))
         st = sg_json_read(&config, sg_weights_tokenizer_config(w), MAX_TOKENIZER, err);
     if (st == SG_OK)
-        st = words_init(&v, nvocab, err);
+        st = sg_wordlist_init(&v, nvocab, err);
     if (st == SG_OK)
         st = from_json(meta, w, root, config, model_config, &v, err);
-    words_fini(&v);
+    sg_wordlist_fini(&v);
     json_decref(root);
     json_decref(config);
     json_decref(model_config);
@@ -491,7 +441,7 @@ sg_status sg_tokenizer_meta_hf(sg_dict *meta, const sg_weights *w, uint64_t nvoc
 
 /* tokenizer.bin: int32 longest piece, then for each piece float32 score, int32 length, bytes.  Pieces hold
  * blanks where SentencePiece has U+2581; 0 to 2 are <unk>, <s>, </s>; then come the bytes, if there are any. */
-static sg_status read_pieces(const sg_file *f, words *v, sg_buf *text, sg_error *err)
+static sg_status read_pieces(const sg_file *f, sg_wordlist *v, sg_buf *text, sg_error *err)
 {
     size_t at = 4;
     for (size_t i = 0; i < v->n; i++) {
@@ -513,10 +463,10 @@ static sg_status read_pieces(const sg_file *f, words *v, sg_buf *text, sg_error 
                 sg_buf_addc(text, p[k]);
         v->pieces[i].len = text->len;
         v->scores[i] = (double)score;
-        v->types[i] = i == 0                             ? TYPE_UNKNOWN
-                      : i < 3                            ? TYPE_CONTROL
-                      : len == 6 && !memcmp(p, "<0x", 3) ? TYPE_BYTE
-                                                         : TYPE_NORMAL;
+        v->types[i] = i == 0                             ? SG_WORD_UNKNOWN
+                      : i < 3                            ? SG_WORD_CONTROL
+                      : len == 6 && !memcmp(p, "<0x", 3) ? SG_WORD_BYTE
+                                                         : SG_WORD_NORMAL;
         at += (size_t)len;
     }
     if (at != f->size)
@@ -524,7 +474,7 @@ static sg_status read_pieces(const sg_file *f, words *v, sg_buf *text, sg_error 
     return sg_buf_ok(text) ? SG_OK : sg_fail_nomem(err, "a vocabulary");
 }
 
-static sg_status set_llama2c(sg_dict *d, words *v, const sg_buf *text, sg_error *err)
+static sg_status set_llama2c(sg_dict *d, sg_wordlist *v, const sg_buf *text, sg_error *err)
 {
     size_t begin = 0;
     for (size_t i = 0; i < v->n; i++) {
@@ -532,8 +482,8 @@ static sg_status set_llama2c(sg_dict *d, words *v, const sg_buf *text, sg_error 
         v->pieces[i] = (sg_str){sg_buf_str(text) + begin, end - begin};
         begin = end;
     }
-    SG_TRY(set_str(d, "tokenizer.ggml.model", "llama", err));
-    SG_TRY(set_words(d, v, true, err));
+    SG_TRY(sg_wordlist_set_str(d, "tokenizer.ggml.model", "llama", err));
+    SG_TRY(sg_wordlist_set(d, v, true, err));
     SG_TRY(sg_dict_set_u64(d, "tokenizer.ggml.unknown_token_id", 0, err));
     SG_TRY(sg_dict_set_u64(d, "tokenizer.ggml.bos_token_id", 1, err));
     SG_TRY(sg_dict_set_u64(d, "tokenizer.ggml.eos_token_id", 2, err));
@@ -543,17 +493,17 @@ static sg_status set_llama2c(sg_dict *d, words *v, const sg_buf *text, sg_error 
 sg_status sg_tokenizer_meta_llama2c(sg_dict *meta, const char *path, uint64_t nvocab, sg_error *err)
 {
     sg_file f = {0};
-    words v = {0};
+    sg_wordlist v = {0};
     sg_buf text = SG_BUF_INIT;
     SG_TRY(sg_file_open(&f, path, err));
-    sg_status st = words_init(&v, nvocab, err);
+    sg_status st = sg_wordlist_init(&v, nvocab, err);
     if (st == SG_OK)
         st = read_pieces(&f, &v, &text, err);
     if (st == SG_OK)
         st = set_llama2c(meta, &v, &text, err);
     if (st != SG_OK)
         sg_fail_at(err, st, "%s", path);
-    words_fini(&v);
+    sg_wordlist_fini(&v);
     sg_buf_fini(&text);
     sg_file_close(&f);
     return st;

@@ -335,35 +335,13 @@ static sg_status norm_replace(reader *r, const json_t *o, sg_error *err)
                                 json_string_length(to), err);
 }
 
-static int base64_digit(char c)
-{
-    return c >= 'A' && c <= 'Z'   ? c - 'A'
-           : c >= 'a' && c <= 'z' ? c - 'a' + 26
-           : c >= '0' && c <= '9' ? c - '0' + 52
-           : c == '+'             ? 62
-           : c == '/'             ? 63
-                                  : -1;
-}
-
 static sg_status norm_precompiled(reader *r, const json_t *o, sg_error *err)
 {
     const json_t *s = member(o, "precompiled_charsmap");
     if (!json_is_string(s))
         return sg_fail(err, SG_E_FORMAT, "tokenizer.json: normalizer: precompiled_charsmap is not a string");
     sg_buf b = SG_BUF_INIT;
-    unsigned acc = 0, bits = 0;
-    bool ok = true;
-    const char *p = json_string_value(s);
-    for (size_t i = 0, n = json_string_length(s); i < n && p[i] != '='; i++) {
-        int d = base64_digit(p[i]);
-        ok = ok && d >= 0;
-        acc = (acc << 6 | (unsigned)(d & 63)) & 0xffffff;
-        bits += 6;
-        if (bits >= 8) {
-            bits -= 8;
-            sg_buf_addc(&b, (char)(acc >> bits & 255));
-        }
-    }
+    bool ok = sg_buf_add_base64(&b, json_string_value(s), json_string_length(s));
     sg_status st = !ok               ? sg_fail(err, SG_E_FORMAT, "tokenizer.json: normalizer: precompiled_charsmap is no base64")
                    : !sg_buf_ok(&b) ? sg_fail_nomem(err, "a normalizer")
                                      : sg_norms_add_charsmap(&r->t->norms, sg_buf_str(&b), b.len, err);

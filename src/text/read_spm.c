@@ -4,89 +4,30 @@
  *     SentencePiece   1: piece  2: score (float)  3: type (1 normal, 2 unknown, 3 control, 4 user-defined, 5 unused, 6 byte)
  *     TrainerSpec     3: model_type (1 unigram, 2 BPE)  35: byte_fallback  40-43: unk, bos, eos, pad ids  44: unk_surface
  *     NormalizerSpec  2: precompiled_charsmap  3: add_dummy_prefix  4: remove_extra_whitespaces
- *
- * A protobuf message is a row of (field << 3 | wire type) and value; that is all that is needed of the
- * format, so it is read by hand.  Fields that we do not know are stepped over.
  */
 #include "text/readers.h"
 
 #include "base/heap.h"
+#include "base/protobuf.h"
 
 #include <math.h>
 #include <string.h>
-
-typedef struct message {
-    const unsigned char *p, *end;
-} message;
-
-typedef struct field {
-    uint32_t number;
-    uint64_t value;  /* varint, fixed32, fixed64 */
-    message body;    /* length-delimited; empty for others */
-} field;
 
 typedef struct spec {
     uint64_t model_type;
     int64_t unk, bos, eos, pad;
     bool byte_fallback, prefix, squeeze;
-    message charsmap, surface; /* surface: what the unknown piece shows */
+    sg_protobuf charsmap, surface; /* surface: what the unknown piece shows */
     size_t npiece;
 } spec;
 
-static sg_status read_varint(message *m, uint64_t *v, sg_error *err)
-{
-    uint64_t x = 0;
-    for (unsigned shift = 0; shift < 70; shift += 7) {
-        if (m->p == m->end)
-            break;
-        unsigned char b = *m->p++;
-        if (shift < 64)
-            x |= (uint64_t)(b & 0x7f) << shift;
-        if (!(b & 0x80)) {
-            *v = x;
-            return SG_OK;
-        }
-    }
-    return sg_fail(err, SG_E_FORMAT, "SentencePiece model: a number is cut off or too long");
-}
+static const char what[] = "SentencePiece model";
 
-static sg_status next_field(message *m, field *f, sg_error *err)
-{
-    uint64_t tag = 0, n = 0;
-    SG_TRY(read_varint(m, &tag, err));
-    *f = (field){.number = (uint32_t)(tag >> 3)};
-    if (tag >> 3 == 0 || tag >> 3 > 536870911)
-        return sg_fail(err, SG_E_FORMAT, "SentencePiece model: field number %llu", (unsigned long long)(tag >> 3));
-    size_t left = (size_t)(m->end - m->p);
-    switch (tag & 7) {
-    case 0:
-        return read_varint(m, &f->value, err);
-    case 1:
-    case 5:
-        n = (tag & 7) == 1 ? 8 : 4;
-        if (left < n)
-            break;
-        memcpy(&f->value, m->p, n);
-        m->p += n;
-        return SG_OK;
-    case 2:
-        SG_TRY(read_varint(m, &n, err));
-        if (n > (size_t)(m->end - m->p))
-            break;
-        f->body = (message){m->p, m->p + n};
-        m->p += n;
-        return SG_OK;
-    default:
-        return sg_fail(err, SG_E_FORMAT, "SentencePiece model: field %u has wire type %u", f->number, (unsigned)(tag & 7));
-    }
-    return sg_fail(err, SG_E_FORMAT, "SentencePiece model: field %u goes beyond its message", f->number);
-}
-
-static sg_status read_trainer(message m, spec *s, sg_error *err)
+static sg_status read_trainer(sg_protobuf m, spec *s, sg_error *err)
 {
     while (m.p < m.end) {
-        field f = {0};
-        SG_TRY(next_field(&m, &f, err));
+        sg_protobuf_field f = {0};
+        SG_TRY(sg_protobuf_next(&m, &f, what, err));
         switch (f.number) {
         case 3:
             s->model_type = f.value;
@@ -116,11 +57,11 @@ static sg_status read_trainer(message m, spec *s, sg_error *err)
     return SG_OK;
 }
 
-static sg_status read_normalizer(message m, spec *s, sg_error *err)
+static sg_status read_normalizer(sg_protobuf m, spec *s, sg_error *err)
 {
     while (m.p < m.end) {
-        field f = {0};
-        SG_TRY(next_field(&m, &f, err));
+        sg_protobuf_field f = {0};
+        SG_TRY(sg_protobuf_next(&m, &f, what, err));
         if (f.number == 2)
             s->charsmap = f.body;
         else if (f.number == 3)
@@ -132,12 +73,12 @@ static sg_status read_normalizer(message m, spec *s, sg_error *err)
 }
 
 /* First pass: the settings, and how many pieces there are. */
-static sg_status read_spec(message m, spec *s, sg_error *err)
+static sg_status read_spec(sg_protobuf m, spec *s, sg_error *err)
 {
     *s = (spec){.model_type = 1, .unk = 0, .bos = 1, .eos = 2, .pad = -1, .prefix = true, .squeeze = true};
     while (m.p < m.end) {
-        field f = {0};
-        SG_TRY(next_field(&m, &f, err));
+        sg_protobuf_field f = {0};
+        SG_TRY(sg_protobuf_next(&m, &f, what, err));
         if (f.number == 1)
             s->npiece++;
         else if (f.number == 2)
@@ -154,7 +95,7 @@ static sg_status read_spec(message m, spec *s, sg_error *err)
 }
 
 /* The unknown piece shows a surface of its own in decoded text. */
-static sg_status put_unknown(sg_tokenizer *t, uint32_t id, const char *s, size_t n, message surface, sg_error *err)
+static sg_status put_unknown(sg_tokenizer *t, uint32_t id, const char *s, size_t n, sg_protobuf surface, sg_error *err)
 {
     const unsigned flags = SG_PIECE_SPECIAL | SG_PIECE_ADDED | SG_PIECE_UNKNOWN;
     const char *shown = surface.p ? (const char *)surface.p : " \xe2\x81\x87 ";
@@ -162,7 +103,7 @@ static sg_status put_unknown(sg_tokenizer *t, uint32_t id, const char *s, size_t
     return n > SG_ADDED_LENGTH_MAX ? SG_OK : sg_tokenizer_add(t, s, n, id, SG_ADDED_SPECIAL, err);
 }
 
-static sg_status put_piece(sg_tokenizer *t, uint32_t id, const char *s, size_t n, float score, uint64_t type, message surface,
+static sg_status put_piece(sg_tokenizer *t, uint32_t id, const char *s, size_t n, float score, uint64_t type, sg_protobuf surface,
                            sg_error *err)
 {
     enum { NORMAL = 1, UNKNOWN = 2, CONTROL = 3, USER_DEFINED = 4, UNUSED = 5, BYTE = 6 };
@@ -196,14 +137,14 @@ static sg_status put_piece(sg_tokenizer *t, uint32_t id, const char *s, size_t n
     }
 }
 
-static sg_status read_piece(sg_tokenizer *t, message m, uint32_t id, message surface, sg_error *err)
+static sg_status read_piece(sg_tokenizer *t, sg_protobuf m, uint32_t id, sg_protobuf surface, sg_error *err)
 {
-    message piece = {0};
+    sg_protobuf piece = {0};
     float score = 0;
     uint64_t type = 1;
     while (m.p < m.end) {
-        field f = {0};
-        SG_TRY(next_field(&m, &f, err));
+        sg_protobuf_field f = {0};
+        SG_TRY(sg_protobuf_next(&m, &f, what, err));
         if (f.number == 1)
             piece = f.body;
         else if (f.number == 2)
@@ -224,7 +165,7 @@ static sg_status name_ids(sg_tokenizer *t, const spec *s, sg_error *err)
     return t->bos >= 0 ? sg_tokens_add(&t->before, t->bos, err) : SG_OK;
 }
 
-static sg_status read_model(sg_tokenizer *t, message m, sg_error *err)
+static sg_status read_model(sg_tokenizer *t, sg_protobuf m, sg_error *err)
 {
     spec s = {0};
     SG_TRY(read_spec(m, &s, err));
@@ -239,8 +180,8 @@ static sg_status read_model(sg_tokenizer *t, message m, sg_error *err)
         return sg_fail_nomem(err, "the vocabulary");
     uint32_t id = 0;
     while (m.p < m.end) {
-        field f = {0};
-        SG_TRY(next_field(&m, &f, err));
+        sg_protobuf_field f = {0};
+        SG_TRY(sg_protobuf_next(&m, &f, what, err));
         if (f.number == 1)
             SG_TRY(read_piece(t, f.body, id++, s.surface, err));
     }
@@ -257,7 +198,7 @@ sg_status sg_tokenizer_new_from_spm(sg_tokenizer **out, const void *data, size_t
 {
     sg_tokenizer *t;
     SG_TRY(sg_tokenizer_new(&t, err));
-    sg_status st = read_model(t, (message){data, (const unsigned char *)data + n}, err);
+    sg_status st = read_model(t, (sg_protobuf){data, (const unsigned char *)data + n}, err);
     if (st == SG_OK)
         *out = t;
     else
