@@ -1,10 +1,10 @@
 /* app/cmd_quantize.c - segue quantize: a model with smaller weights, as GGUF. */
 #include "commands.h"
+#include "progress.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <jansson.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,22 +24,6 @@ static const option options[] = {
     {NULL, "--json", OPT_FLAG, &json, NULL, "print one JSON object"},
     {NULL, "--quiet", OPT_FLAG, &quiet, NULL, "no progress"},
     {0}};
-
-static volatile sig_atomic_t interrupted;
-
-static void interrupt(int signal)
-{
-    (void)signal;
-    interrupted = 1;
-}
-
-static bool progress(void *arg, const sg_quantize_progress *p)
-{
-    if (!*(const bool *)arg)
-        fprintf(stderr, "\r\033[K%3" PRIu64 " %%  %zu of %zu  %s  %s -> %s", p->bytes ? 100 * p->bytes_done / p->bytes : 100,
-                p->tensor + 1, p->ntensor, p->name, p->from, p->to);
-    return !interrupted;
-}
 
 static void print_report(const sg_quantize_report *r, const char *out)
 {
@@ -72,17 +56,13 @@ static int run(const command *self, int argc, char **argv)
         options_usage(self, "--type is needed; the types are: %s", sg_quantize_types());
     if (threads < 0 || threads > 256)
         options_usage(self, "--threads must be 1 to 256");
-    struct sigaction on = {.sa_handler = interrupt};
-    sigaction(SIGINT, &on, NULL);
-    sigaction(SIGTERM, &on, NULL);
-    bool silent = command_quiet(quiet);
+    progress_begin(command_quiet(quiet));
     sg_quantize_options o = {.type = type, .imatrix = imatrix, .tokenizer = tokenizer, .keep = keep.items, .nkeep = keep.n, .pure = pure,
-                             .threads = (int)threads, .progress = progress, .arg = &silent};
+                             .threads = (int)threads, .progress = progress_show};
     sg_quantize_report report;
     sg_error err = {0};
     sg_status st = sg_quantize(argv[0], argv[1], &o, &report, &err);
-    if (!silent)
-        fprintf(stderr, "\r\033[K");
+    progress_end();
     if (st != SG_OK)
         return command_failed(self, &err);
     print_report(&report, argv[1]);

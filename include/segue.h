@@ -70,10 +70,29 @@ sg_status sg_info_json(char **json, const char *model, bool tensors, sg_error *e
  * .safetensors, tokenizer.json, SentencePiece .model, llama2.c tokenizer.bin. */
 sg_status sg_check(const char *path, sg_error *err);
 
-/* Write the model `in` (Hugging Face directory, llama2.c .bin, GGUF) to the GGUF file `out`.  `type` is "f32", "f16", "bf16" or
- * NULL (as stored) for float matrices; vectors, norms, routers and biases become f32, quantised tensors stay.  `tokenizer`
- * is the tokenizer.bin of a llama2.c model or NULL.  `out` appears whole or not at all. */
-sg_status sg_convert(const char *in, const char *out, const char *type, const char *tokenizer, sg_error *err);
+/* How far a file is that is being written; passed before each tensor begins and a few times on the way. */
+typedef struct sg_write_progress {
+    size_t tensor, ntensor;
+    const char *name;       /* valid during the call, as are the types */
+    const char *from, *to;  /* "f16", "q4_k" */
+    uint64_t row, nrow;     /* rows of this tensor that are done */
+    uint64_t bytes_done, bytes; /* of tensor data written, and in all */
+} sg_write_progress;
+
+/* false stops the work: SG_E_CANCELLED, and nothing is left behind. */
+typedef bool sg_write_progress_fn(void *arg, const sg_write_progress *p);
+
+typedef struct sg_convert_options {
+    const char *type;      /* "f32", "f16", "bf16" or NULL (as stored) for float matrices */
+    const char *tokenizer; /* tokenizer.bin of a llama2.c model, or NULL */
+    sg_write_progress_fn *progress; /* may be NULL */
+    void *arg;
+} sg_convert_options;
+
+/* Write the model `in` (Hugging Face directory, llama2.c .bin, GGUF) to the GGUF file `out`.  Vectors, norms, routers and biases
+ * become f32, quantised tensors stay.  `options` may be NULL.  `out` appears whole or not at all. */
+sg_status sg_convert(const char *in, const char *out, const sg_convert_options *options, sg_error *err);
+
 /* ---- chat templates ------------------------------------------------------ */
 
 /* A compiled chat template: the Jinja that Hugging Face models carry, without access to anything but its input.
@@ -215,15 +234,6 @@ sg_status sg_bench_json(char **json, const sg_bench_options *options, sg_error *
 
 /* ---- quantising ---------------------------------------------------------- */
 
-/* What is being done; passed before a tensor begins and a few times on the way. */
-typedef struct sg_quantize_progress {
-    size_t tensor, ntensor;
-    const char *name;       /* valid during the call, as are the types */
-    const char *from, *to;  /* "f16", "q4_k" */
-    uint64_t row, nrow;     /* rows of this tensor that are done */
-    uint64_t bytes_done, bytes; /* of tensor data written, and in all */
-} sg_quantize_progress;
-
 typedef struct sg_quantize_options {
     const char *type;    /* a mix or a type: "q4_k_m", "q8_0", ...; sg_quantize_types has them all */
     const char *imatrix; /* importance data (llama.cpp's imatrix, .dat or GGUF), or NULL */
@@ -232,7 +242,7 @@ typedef struct sg_quantize_options {
     size_t nkeep;
     bool pure;           /* the type for every matrix, no mix */
     int threads;         /* 0: all that there are */
-    bool (*progress)(void *arg, const sg_quantize_progress *p); /* may be NULL; false stops: SG_E_CANCELLED */
+    sg_write_progress_fn *progress; /* may be NULL */
     void *arg;
 } sg_quantize_options;
 
@@ -253,6 +263,7 @@ sg_status sg_quantize(const char *in, const char *out, const sg_quantize_options
 
 /* The names that sg_quantize_options.type takes, separated by spaces. */
 const char *sg_quantize_types(void);
+
 /* ---- engine -------------------------------------------------------------- */
 
 /* One loaded model, its KV memory and the one thread that steps all its requests.  Calls on an engine may

@@ -219,7 +219,7 @@ TEST(a_model_is_quantized_the_same_on_any_number_of_threads)
     CHECK_ALLOC_LOOP(quantize_once, &o);
 }
 
-static bool stop_at_third(void *arg, const sg_quantize_progress *p)
+static bool stop_at_third(void *arg, const sg_write_progress *p)
 {
     (void)arg;
     return p->tensor < 2;

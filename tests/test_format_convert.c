@@ -102,7 +102,7 @@ TEST(converted_directories_equal_the_golden_files)
         if (e->d_name[0] == '.' || !sg_path_exists(path))
             continue;
         CHECK_OK(sg_weights_open(&want, path, &err));
-        sg_status st = sg_convert(dir, out, type_of(want), NULL, &err);
+        sg_status st = sg_convert(dir, out, &(sg_convert_options){.type = type_of(want)}, &err);
         if (st != SG_E_UNSUPPORTED) {
             CHECK_OK(st);
             CHECK_OK(sg_weights_open(&have, out, &err));
@@ -132,21 +132,54 @@ TEST(llama2c_becomes_gguf)
     snprintf(in, sizeof in, "%s/data/llm/stories260K.bin", tap_shared());
     snprintf(tok, sizeof tok, "%s/data/llm/tok512.bin", tap_shared());
     const char *out = tap_scratch("stories.gguf");
-    CHECK_OK(sg_convert(in, out, "f16", tok, &err));
+    CHECK_OK(sg_convert(in, out, &(sg_convert_options){.type = "f16", .tokenizer = tok}, &err));
     CHECK_OK(sg_weights_open(&w, out, &err));
     CHECK_INT(sg_weights_find(w, "blk.0.attn_q.weight")->type, SG_F16);
     CHECK_INT(sg_weights_find(w, "blk.0.attn_norm.weight")->type, SG_F32);
     CHECK_INT(sg_dict_find(sg_weights_meta(w), "tokenizer.ggml.tokens")->a.n, 512);
     sg_weights_close(w);
     snprintf(tok, sizeof tok, "%s/data/llm/tok105.bin", tap_shared());
-    CHECK_FAILS(sg_convert(in, out, NULL, tok, &err), SG_E_FORMAT, "piece 105 of 512");
-    CHECK_FAILS(sg_convert(in, out, "q4_0", NULL, &err), SG_E_ARGUMENT, "q4_0");
+    CHECK_FAILS(sg_convert(in, out, &(sg_convert_options){.tokenizer = tok}, &err), SG_E_FORMAT, "piece 105 of 512");
+    CHECK_FAILS(sg_convert(in, out, &(sg_convert_options){.type = "q4_0"}, &err), SG_E_ARGUMENT, "q4_0");
+}
+
+typedef struct watch {
+    size_t ncall, stop_at;
+    uint64_t done, bytes;
+} watch;
+
+static bool watch_progress(void *arg, const sg_write_progress *p)
+{
+    watch *w = arg;
+    w->done = p->bytes_done;
+    w->bytes = p->bytes;
+    return ++w->ncall != w->stop_at;
+}
+
+TEST(progress_is_told_and_can_stop_the_work)
+{
+    char in[512];
+    sg_error err;
+    if (!tap_shared()) {
+        tap_skip("no shared data");
+        return;
+    }
+    snprintf(in, sizeof in, "%s/data/golden/arch/qwen3", tap_shared());
+    watch w = {0};
+    sg_convert_options o = {.progress = watch_progress, .arg = &w};
+    const char *out = tap_scratch("stopped.gguf");
+    CHECK_OK(sg_convert(in, out, &o, &err));
+    CHECK(w.ncall > 10 && w.done > 0 && w.done < w.bytes); /* before the last piece */
+    unlink(out);
+    w = (watch){.stop_at = 5};
+    CHECK_FAILS(sg_convert(in, out, &o, &err), SG_E_CANCELLED, "stopped");
+    CHECK(access(out, F_OK) != 0);
 }
 
 static bool convert(void *arg)
 {
     const char *const *io = arg;
-    return sg_convert(io[0], io[1], "f16", io[2], NULL) == SG_OK;
+    return sg_convert(io[0], io[1], &(sg_convert_options){.type = "f16", .tokenizer = io[2]}, NULL) == SG_OK;
 }
 
 TEST(every_allocation_can_fail)

@@ -299,7 +299,7 @@ static bool report_progress(const job *j, uint64_t row)
     if (!j->options->progress)
         return true;
     const sg_tensor *t = sg_weights_at(j->w, j->index);
-    sg_quantize_progress p = {
+    sg_write_progress p = {
         .tensor = j->index, .ntensor = j->n, .name = t->name, .from = sg_dtype_name(t->type), .to = sg_dtype_name(j->out[j->index].type),
         .row = row, .nrow = sg_tensor_rows(t), .bytes_done = j->bytes_done, .bytes = j->report.bytes_out,
     };

@@ -16,6 +16,8 @@
 typedef struct job {
     const sg_weights *w;
     const sg_gguf_tensor *out;
+    const sg_convert_options *options;
+    uint64_t done, bytes; /* of tensor data */
 } job;
 
 /* ---- rows ------------------------------------------------------------------------ */
@@ -41,11 +43,23 @@ static void store(unsigned char *p, sg_dtype type, size_t i, float f)
         memcpy(p + 2 * i, &h, sizeof h);
 }
 
+static bool report(const job *j, size_t number, uint64_t row)
+{
+    const sg_tensor *t = sg_weights_at(j->w, number);
+    sg_write_progress p = {.tensor = number, .ntensor = sg_weights_count(j->w), .name = t->name, .from = sg_dtype_name(t->type),
+                           .to = sg_dtype_name(j->out[number].type), .row = row, .nrow = sg_tensor_rows(t), .bytes_done = j->done,
+                           .bytes = j->bytes};
+    return !j->options->progress || j->options->progress(j->options->arg, &p);
+}
+
 static sg_status make_rows(void *arg, size_t number, uint64_t row, uint64_t nrow, void *dst, sg_error *err)
 {
-    const job *j = arg;
+    job *j = arg;
     const sg_tensor *t = sg_weights_at(j->w, number);
     sg_dtype type = j->out[number].type;
+    if (!report(j, number, row))
+        return sg_fail(err, SG_E_CANCELLED, "stopped");
+    j->done += nrow * sg_dtype_row_bytes(type, t->ne[0]);
     if (type == t->type)
         return sg_weights_read_rows(j->w, t, row, nrow, dst, err);
     size_t n = (size_t)(nrow * t->ne[0]), bytes = (size_t)nrow * sg_dtype_row_bytes(t->type, t->ne[0]);
@@ -112,34 +126,37 @@ static sg_dtype choose(const sg_tensor *t, bool given, sg_dtype type)
     return given ? type : t->type;
 }
 
-static sg_status write_gguf(const sg_weights *w, const char *out, bool given, sg_dtype type, const char *tokenizer,
-                            sg_error *err)
+static sg_status write_gguf(const sg_weights *w, const char *out, const sg_convert_options *o, sg_dtype type, sg_error *err)
 {
     size_t n = sg_weights_count(w);
     sg_gguf_tensor *t = sg_calloc(n ? n : 1, sizeof *t);
     sg_dict *meta = sg_dict_new();
     sg_status st = t && meta ? SG_OK : sg_fail_nomem(err, "the tensor directory");
+    job j = {.w = w, .out = t, .options = o};
     for (size_t i = 0; i < n && st == SG_OK; i++) {
         const sg_tensor *s = sg_weights_at(w, i);
-        t[i] = (sg_gguf_tensor){s->name, choose(s, given, type), s->ndim, {s->ne[0], s->ne[1], s->ne[2], s->ne[3]}};
+        t[i] = (sg_gguf_tensor){s->name, choose(s, o->type != NULL, type), s->ndim, {s->ne[0], s->ne[1], s->ne[2], s->ne[3]}};
+        j.bytes += sg_tensor_rows(s) * sg_dtype_row_bytes(t[i].type, s->ne[0]);
     }
     if (st == SG_OK)
-        st = make_meta(meta, w, t, tokenizer, err);
+        st = make_meta(meta, w, t, o->tokenizer, err);
     if (st == SG_OK)
-        st = sg_gguf_write(out, meta, t, n, make_rows, &(job){w, t}, err);
+        st = sg_gguf_write(out, meta, t, n, make_rows, &j, err);
     sg_dict_free(meta);
     sg_free(t);
     return st;
 }
 
-sg_status sg_convert(const char *in, const char *out, const char *type, const char *tokenizer, sg_error *err)
+sg_status sg_convert(const char *in, const char *out, const sg_convert_options *options, sg_error *err)
 {
+    static const sg_convert_options none = {0};
+    const sg_convert_options *o = options ? options : &none;
     sg_dtype t = SG_F32;
-    if (type && (!sg_dtype_parse(type, &t) || !is_float(t)))
-        return sg_fail(err, SG_E_ARGUMENT, "type '%s' is not f32, f16 or bf16", type);
+    if (o->type && (!sg_dtype_parse(o->type, &t) || !is_float(t)))
+        return sg_fail(err, SG_E_ARGUMENT, "type '%s' is not f32, f16 or bf16", o->type);
     sg_weights *w = NULL;
     SG_TRY(sg_weights_open(&w, in, err));
-    sg_status st = write_gguf(w, out, type != NULL, t, tokenizer, err);
+    sg_status st = write_gguf(w, out, o, t, err);
     sg_weights_close(w);
     return st;
 }

@@ -10,7 +10,8 @@
 
 /* From tokenizer.json and tokenizer_config.json beside a Hugging Face model: byte-level BPE ("gpt2"), BPE with
  * byte fallback ("llama"), WordPiece ("bert"), Unigram ("t5"); ids up to nvocab without a token become unused
- * ones.  Without tokenizer.json SentencePiece's tokenizer.model is taken, without both there is none.  SG_E_UNSUPPORTED for what GGUF cannot say. */
+ * ones.  Without tokenizer.json SentencePiece's tokenizer.model is taken, without both there is none.
+ * SG_E_UNSUPPORTED for what GGUF cannot say. */
 sg_status sg_tokenizer_meta_hf(sg_dict *meta, const sg_weights *w, uint64_t nvocab, sg_error *err);
 
 /* From a SentencePiece model of at most nvocab pieces: "llama" for BPE, "t5" for unigram. */
