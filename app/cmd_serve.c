@@ -24,7 +24,7 @@ static const option options[] = {
     {NULL, "--port", OPT_INT, &port, "N", "port to listen on, 0: a free one; default 8080"},
     {NULL, "--api-key-file", OPT_STR, &key_file, "F", "ask for one of the keys in this file, one a line"},
     {NULL, "--slo-tbt", OPT_F64, &slo_tbt, "MS", "wanted bound on the time between tokens; default: --step-tokens counts"},
-    {NULL, "--policy", OPT_STR, &policy, "NAME", "scheduling policy: chunked (default), prefill-first"},
+    {NULL, "--policy", OPT_STR, &policy, "NAME", "scheduling policy: slo (default), static:N, chunked:N, hybrid, prefill-first, orca, request"},
     {NULL, "--max-queue", OPT_INT, &max_queue, "N", "requests that may wait, one more is answered 429; default 256"},
     {NULL, "--parallel", OPT_INT, &parallel, "N", "requests that run at once; default 32"},
     {NULL, "--step-tokens", OPT_INT, &step_tokens, "N", "tokens of a step while answers are being written; default 64"},

@@ -77,22 +77,27 @@ void sg_engine_sweep_running(sg_engine *e, bool all)
 
 sg_gap sg_request_gap(sg_request *r, bool paused)
 {
-    return (sg_gap){.known = r->known, .computed = r->computed,
-                    .need_block = r->state == SG_REQUEST_WAITING ? r->need_block : 0, .arrival_us = r->submit_us,
+    int held = r->seq->nblock;
+    return (sg_gap){.known = r->known, .computed = r->computed, .prompt = r->nprompt, .limit = r->limit, .held_block = held,
+                    .own_block = held, .arrival_us = r->submit_us, .last_us = r->first_us ? r->last_us : r->submit_us,
                     .deadline_us = INT64_MAX, .tenant = r->tenant, .priority = SG_PRIORITY_NORMAL, .paused = paused};
 }
 
-void sg_engine_admit(sg_engine *e, int n)
+/* What the plan admits becomes running, in its order. */
+void sg_engine_admit(sg_engine *e, const sg_plan *plan)
 {
     int64_t now = sg_clock_us();
+    int n = plan->nadmit, kept = 0;
     for (int i = 0; i < n; i++) {
-        sg_request *r = e->waiting[i];
+        sg_request *r = e->waiting[plan->admit[i]];
         e->reserved_block += r->need_block;
         r->state = SG_REQUEST_RUNNING;
         r->admit_us = now;
         e->running[e->nrunning++] = r;
     }
-    memmove(e->waiting, e->waiting + n, (size_t)(e->nwaiting - n) * sizeof *e->waiting);
+    for (int i = 0; n && i < e->nwaiting; i++)
+        if (e->waiting[i]->state == SG_REQUEST_WAITING)
+            e->waiting[kept++] = e->waiting[i];
     e->nwaiting -= n;
     dequeued(e, n);
     pthread_mutex_lock(&e->stats_lock);

@@ -26,7 +26,6 @@ static sg_status allocate(sg_engine *e, sg_error *err)
     e->running = sg_calloc(run, sizeof *e->running);
     e->gap_running = sg_calloc(run, sizeof *e->gap_running);
     e->gap_waiting = sg_calloc(run, sizeof *e->gap_waiting);
-    e->part = sg_calloc(run, sizeof *e->part);
     e->row_token = sg_calloc(rows, sizeof *e->row_token);
     e->row_seq = sg_calloc(rows, sizeof *e->row_seq);
     e->row_pos = sg_calloc(rows, sizeof *e->row_pos);
@@ -37,11 +36,11 @@ static sg_status allocate(sg_engine *e, sg_error *err)
     e->logits = sg_calloc(run * (size_t)e->lm.nvocab, sizeof *e->logits);
     e->piece = sg_calloc(1, e->lm.piece_bytes_max + 1);
     e->sampler = sg_sampler_new((size_t)e->lm.nvocab);
-    if (!e->waiting || !e->running || !e->gap_running || !e->gap_waiting || !e->part || !e->row_token ||
+    if (!e->waiting || !e->running || !e->gap_running || !e->gap_waiting || !e->row_token ||
         !e->row_seq || !e->row_pos || !e->extent || !e->logit_row || !e->seqs || !e->logit_request || !e->logits || !e->piece ||
         !e->sampler)
         return sg_fail_nomem(err, "the step loop");
-    return SG_OK;
+    return sg_plan_init(&e->plan, e->max_running, e->max_running, err);
 }
 
 /* Joins the loop first, which gives all blocks back; accepts a half-built engine. */
@@ -56,7 +55,7 @@ static void destroy(sg_engine *e)
     sg_free(e->running);
     sg_free(e->gap_running);
     sg_free(e->gap_waiting);
-    sg_free(e->part);
+    sg_plan_fini(&e->plan);
     sg_free(e->row_token);
     sg_free(e->row_seq);
     sg_free(e->row_pos);
@@ -110,7 +109,7 @@ static sg_status check_options(sg_engine *e, const sg_engine_options *o, sg_erro
     if (e->max_running > e->lm.max_logits)
         e->max_running = e->lm.max_logits;
     e->sched = (sg_sched_options){.step_tokens = o->step_tokens ? o->step_tokens : STEP_TOKENS, .step_tokens_max = e->lm.max_rows};
-    return sg_policy_find(&e->policy, o->policy, err);
+    return sg_policy_find(&e->sched, o->policy, err);
 }
 
 static sg_status start(sg_engine *e, const sg_engine_options *o, sg_error *err)

@@ -86,7 +86,6 @@ struct sg_request {
 struct sg_engine {
     sg_lm lm;
     char *name;
-    const sg_policy *policy;
     sg_sched_options sched;
     int max_running, max_waiting;
     int64_t slo_tbt_us; /* 0: none */
@@ -104,10 +103,11 @@ struct sg_engine {
     /* the loop's */
     sg_request **waiting, **running;
     int nwaiting, nrunning;
-    int reserved_block; /* sum of need_block over running */
+    int reserved_block; /* sum of need_block over running, for statistics */
     double row_us; /* recent time of a row in steps of many rows; 0: not known yet */
     sg_gap *gap_running, *gap_waiting;
-    sg_plan_part *part;
+    sg_plan plan;
+    uint64_t nstep;
     int32_t *row_token, *row_seq, *row_pos; /* [max_rows] */
     int32_t *extent, *logit_row;            /* [max_running] */
     sg_kv_seq **seqs;
@@ -151,7 +151,7 @@ void sg_engine_sweep_waiting(sg_engine *e, bool all);
 void sg_engine_sweep_running(sg_engine *e, bool all);
 sg_gap sg_request_gap(sg_request *r, bool paused);
 /* The first n of the waiting list run. */
-void sg_engine_admit(sg_engine *e, int n);
+void sg_engine_admit(sg_engine *e, const sg_plan *plan);
 
 /* absorb.c */
 /* After a step: gaps close, closed gaps draw their tokens, requests end. */

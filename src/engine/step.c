@@ -36,7 +36,7 @@ static sg_sched_options step_options(const sg_engine *e)
     return o;
 }
 
-static void make_plan(sg_engine *e, sg_plan *plan)
+static void make_plan(sg_engine *e)
 {
     sg_sched_options options = step_options(e);
     for (int i = 0; i < e->nrunning; i++)
@@ -44,11 +44,11 @@ static void make_plan(sg_engine *e, sg_plan *plan)
     int nwaiting = e->nwaiting < e->max_running ? e->nwaiting : e->max_running;
     for (int i = 0; i < nwaiting; i++)
         e->gap_waiting[i] = sg_request_gap(e->waiting[i], false);
-    sg_snapshot s = {.now_us = sg_clock_us(), .running = e->gap_running, .nrunning = e->nrunning, .waiting = e->gap_waiting,
-                     .nwaiting = nwaiting, .free_block = sg_kv_pool_nblock(e->lm.pool) - e->reserved_block,
+    sg_snapshot s = {.nstep = e->nstep++, .now_us = sg_clock_us(), .running = e->gap_running, .nrunning = e->nrunning,
+                     .waiting = e->gap_waiting, .nwaiting = nwaiting, .free_block = sg_kv_pool_nfree(e->lm.pool),
+                     .nblock = sg_kv_pool_nblock(e->lm.pool), .block = sg_kv_pool_block(e->lm.pool),
                      .free_slot = e->max_running - e->nrunning};
-    *plan = (sg_plan){.part = e->part, .cap = e->max_running};
-    sg_sched_plan(e->policy, &s, &options, plan);
+    sg_sched_plan(&options, &s, &e->plan);
 }
 
 /* The token table.  A part that closes its gap wants the logits of its last row. */
@@ -97,24 +97,24 @@ void *sg_engine_loop(void *arg)
     while (sg_engine_gather(e, idle)) {
         sg_engine_sweep_waiting(e, false);
         sg_engine_sweep_running(e, false);
-        sg_plan plan;
-        make_plan(e, &plan);
-        sg_engine_admit(e, plan.nadmit);
+        make_plan(e);
+        const sg_plan *plan = &e->plan;
+        sg_engine_admit(e, plan);
         sg_engine_count_now(e);
-        idle = plan.npart == 0;
+        idle = plan->npart == 0;
         if (idle)
             continue;
         sg_batch b;
         sg_error error = {0};
         int64_t start = sg_clock_us();
-        sg_status st = make_table(e, &plan, &b, &error);
+        sg_status st = make_table(e, plan, &b, &error);
         if (st == SG_OK)
             st = e->lm.step(e->lm.self, &b, &error);
-        sg_engine_count_step(e, &plan, sg_clock_us() - start);
+        sg_engine_count_step(e, plan, sg_clock_us() - start);
         if (st == SG_OK)
-            sg_engine_absorb(e, &plan, &b);
+            sg_engine_absorb(e, plan, &b);
         else
-            fail_parts(e, &plan, &error);
+            fail_parts(e, plan, &error);
     }
     sg_engine_sweep_waiting(e, true);
     sg_engine_sweep_running(e, true);
