@@ -3,15 +3,14 @@
  * A config file has the same names as the long options, one "name = value" a line; it is read as if its lines stood
  * before the arguments, so that a flag wins.
  */
+#include "config_file.h"
 #include "model_flags.h"
 
-#include <ctype.h>
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { MODELS_MAX = 16, CONFIG_ARGS = 256, CONFIG_LINE = 4096 };
+enum { MODELS_MAX = 16 };
 
 static const char *host = "127.0.0.1", *key_file, *policy, *config, *access_log;
 static int64_t port = 8080, max_queue, parallel, step_tokens, max_connections;
@@ -38,85 +37,115 @@ static const option *const tables[] = {options, model_flag_options, NULL};
 
 /* ---- config file ---- */
 
-static char *trim(char *s)
+static config_file file;
+static char **arguments; /* the command line as it was */
+static int narguments;
+
+static const char *config_path(void)
 {
-    while (isspace((unsigned char)*s))
-        s++;
-    char *end = s + strlen(s);
-    while (end > s && isspace((unsigned char)end[-1]))
-        *--end = 0;
-    return s;
+    const char *path = NULL;
+    for (int i = 1; i < narguments; i++) {
+        if (strncmp(arguments[i], "--config=", 9) == 0)
+            path = arguments[i] + 9;
+        else if (strcmp(arguments[i], "--config") == 0 && i + 1 < narguments)
+            path = arguments[i + 1];
+    }
+    return path;
 }
 
-static bool known(const char *name)
+/* The arguments with those of the config file before them; they live as long as the program. */
+static char **with_config(const command *c, int *argc)
 {
-    for (size_t t = 0; tables[t]; t++)
-        for (const option *o = tables[t]; o->short_name || o->long_name; o++)
-            if (o->long_name && strcmp(o->long_name + 2, name) == 0 && o->value != (void *)&config)
-                return true;
+    static char *all_texts[CONFIG_LINES];
+    static char **all;
+    if (!config_path())
+        return arguments;
+    if (!config_read(&file, config_path(), tables, "model"))
+        options_usage(c, "%s", file.why);
+    int n = 1;
+    if (!(all = calloc((size_t)narguments + CONFIG_LINES + 1, sizeof *all)))
+        options_usage(c, "%s: out of memory", config_path());
+    all[0] = arguments[0];
+    for (int i = 0; i < file.n; i++) {
+        const config_line *l = &file.line[i];
+        if (strcmp(l->name, "model") == 0) {
+            if (config_models.n == MODELS_MAX || !l->value)
+                options_usage(c, "%s: line %d: up to %d lines of model = PATH", config_path(), l->number, MODELS_MAX);
+            config_models.items[config_models.n++] = l->value;
+        } else if (asprintf(&all_texts[i], l->value ? "--%s=%s" : "--%s", l->name, l->value) < 0) {
+            options_usage(c, "%s: out of memory", config_path());
+        } else {
+            all[n++] = all_texts[i];
+        }
+    }
+    memcpy(all + n, arguments + 1, (size_t)(narguments - 1) * sizeof *all);
+    *argc = narguments + n - 1;
+    return all;
+}
+
+/* ---- SIGHUP ---- */
+
+static bool on_command_line(const char *name)
+{
+    size_t n = strlen(name);
+    for (int i = 1; i < narguments; i++)
+        if (strncmp(arguments[i], "--", 2) == 0 && strncmp(arguments[i] + 2, name, n) == 0 &&
+            (arguments[i][n + 2] == 0 || arguments[i][n + 2] == '='))
+            return true;
     return false;
 }
 
-/* What the config file became; it lives as long as the program, like the command line itself. */
-static char **config_args, *config_texts[CONFIG_ARGS];
-static int nconfig_text;
-
-/* Turn a line into "--name=value", or just "--name" for a flag; the text lives as long as the program. */
-static char *argument(const command *c, const char *path, int line, char *text)
+static const char *value_of(const config_file *f, const char *name)
 {
-    char *eq = strchr(text, '=');
-    char *name = trim(text), *value = NULL;
-    if (eq) {
-        *eq = 0;
-        name = trim(text);
-        value = trim(eq + 1);
-    }
-    if (strcmp(name, "model") == 0 && value) {
-        if (config_models.n == MODELS_MAX)
-            options_usage(c, "%s: line %d: more than %d models", path, line, MODELS_MAX);
-        config_models.items[config_models.n++] = strdup(value);
-        return NULL;
-    }
-    if (!known(name))
-        options_usage(c, "%s: line %d: unknown option '%.64s'", path, line, name);
-    char *arg = NULL;
-    if (asprintf(&arg, value ? "--%s=%s" : "--%s", name, value) < 0)
-        exit(1);
-    return config_texts[nconfig_text++] = arg;
+    const char *v = NULL;
+    for (int i = 0; i < f->n; i++)
+        if (strcmp(f->line[i].name, name) == 0)
+            v = f->line[i].value;
+    return v;
 }
 
-/* The arguments with those of the config file before them. */
-static char **with_config(const command *c, int *argc, char **argv)
+/* Options that differ from those the server runs with, but for the three that are taken anew. */
+static void tell_what_waits(const config_file *fresh)
 {
-    const char *path = NULL;
-    for (int i = 1; i < *argc; i++) {
-        if (strncmp(argv[i], "--config=", 9) == 0)
-            path = argv[i] + 9;
-        else if (strcmp(argv[i], "--config") == 0 && i + 1 < *argc)
-            path = argv[i + 1];
+    static const char *const taken[] = {"api-key-file", "access-log", "origin", "model"};
+    for (int i = 0; i < fresh->n; i++) {
+        const char *name = fresh->line[i].name, *now = fresh->line[i].value, *old = value_of(&file, name);
+        bool skip = on_command_line(name);
+        for (size_t k = 0; k < sizeof taken / sizeof *taken; k++)
+            skip = skip || strcmp(name, taken[k]) == 0;
+        if (!skip && (!old != !now || (old && strcmp(old, now) != 0)))
+            fprintf(stderr, "segue: serve: SIGHUP: '%s' is taken at the next start\n", name);
     }
-    if (!path)
-        return argv;
-    FILE *f = fopen(path, "r");
-    char **all = config_args = calloc((size_t)*argc + CONFIG_ARGS + 1, sizeof *all), line[CONFIG_LINE];
-    if (!f || !all)
-        options_usage(c, "%s: %s", path, strerror(errno));
-    int n = 1;
-    all[0] = argv[0];
-    for (int number = 1; fgets(line, sizeof line, f); number++) {
-        char *text = trim(line);
-        if (!*text || *text == '#' || *text == ';' || *text == '[')
-            continue;
-        if (n == CONFIG_ARGS)
-            options_usage(c, "%s: line %d: too many options", path, number);
-        char *arg = argument(c, path, number, text);
-        if (arg)
-            all[n++] = arg;
+}
+
+/* The config file and what it names again: keys, log, origins.  A flag wins over the file, as at the start. */
+static void hangup(void *arg, sg_server *server)
+{
+    static config_file fresh;
+    sg_server_options o = *(const sg_server_options *)arg;
+    const char *list[CONFIG_LINES];
+    sg_error err;
+    fresh.n = 0;
+    if (config_path() && !config_read(&fresh, config_path(), tables, "model")) {
+        fprintf(stderr, "segue: serve: SIGHUP: %s; nothing has changed\n", fresh.why);
+        return;
     }
-    fclose(f);
-    memcpy(all + n, argv + 1, (size_t)(*argc - 1) * sizeof *all);
-    *argc += n - 1;
-    return all;
+    if (config_path() && !on_command_line("api-key-file"))
+        o.api_key_file = value_of(&fresh, "api-key-file");
+    if (config_path() && !on_command_line("access-log"))
+        o.access_log = value_of(&fresh, "access-log");
+    if (config_path() && !on_command_line("origin")) {
+        o.origins = list;
+        o.norigin = 0;
+        for (int i = 0; i < fresh.n; i++)
+            if (strcmp(fresh.line[i].name, "origin") == 0 && fresh.line[i].value)
+                list[o.norigin++] = fresh.line[i].value;
+    }
+    if (sg_server_reload(server, &o, &err) != SG_OK)
+        fprintf(stderr, "segue: serve: SIGHUP: %s; nothing has changed\n", err.text);
+    else
+        tell_what_waits(&fresh);
+    config_free(&fresh);
 }
 
 /* ---- running ---- */
@@ -135,7 +164,9 @@ static void check_numbers(const command *c)
 
 static int run(const command *c, int argc, char **argv)
 {
-    argv = with_config(c, &argc, argv);
+    arguments = argv;
+    narguments = argc;
+    argv = with_config(c, &argc);
     int n = options_parse(c, argc, argv, MODELS_MAX);
     check_numbers(c);
     sg_engine_options models[MODELS_MAX];
@@ -150,7 +181,8 @@ static int run(const command *c, int argc, char **argv)
     }
     sg_server_options o = {.host = host, .port = (int)port, .models = models, .nmodel = (size_t)nmodel, .api_key_file = key_file,
                            .access_log = access_log, .origins = origins.items, .norigin = origins.n, .body_max_bytes = max_body,
-                           .max_connections = (int)max_connections, .signals = true};
+                           .max_connections = (int)max_connections, .signals = true, .hangup = hangup};
+    o.arg = &o;
     sg_server *server;
     sg_error err;
     if (sg_server_open(&server, &o, &err) != SG_OK)
@@ -166,7 +198,8 @@ const command cmd_serve = {
     .synopsis = "[MODEL]... [--host ADDRESS] [--port N] [options]",
     .summary = "Answer OpenAI's HTTP requests: chat and text completions, streamed or not",
     .text = "Without a MODEL the embedded default is served.  Several models may be served; the first is the default, others are\n"
-            "asked for by name.  SIGTERM lets what runs finish, a second one stops at once; SIGHUP reads the API keys again.\n"
+            "asked for by name.  SIGTERM lets what runs finish, a second one stops at once; SIGHUP reads the config file again and\n"
+            "takes new API keys, origins and access log, which is opened anew.\n"
             "\n"
             "POST /v1/chat/completions, POST /v1/completions, GET /v1/models, /health (the process lives), /ready (503 until the\n"
             "models are loaded), /metrics (Prometheus).",

@@ -460,11 +460,18 @@ typedef struct sg_server_options {
     size_t norigin;
     size_t body_max_bytes;    /* 0: 16 MiB */
     int max_connections;      /* 0: 4096, less when the process may open fewer files */
-    bool signals;             /* run handles SIGTERM and SIGINT (drain; again: stop) and SIGHUP (read the keys again) */
+    bool signals;             /* run handles SIGTERM and SIGINT (drain; again: stop) and SIGHUP */
+    void (*hangup)(void *arg, sg_server *server); /* SIGHUP, in run's thread; NULL: the same files are read again */
+    void *arg;
 } sg_server_options;
 
 /* Bind and listen; nothing is answered until run.  Options are copied but for engines. */
 sg_status sg_server_open(sg_server **server, const sg_server_options *options, sg_error *err);
+
+/* Take api_key_file, access_log and origins of the options anew: keys are read, the log is opened (a rotated one is
+ * left), all of it or, on failure, nothing.  The rest of the options is not looked at.  From `hangup` or before run.
+ * Whether keys are asked for at all cannot change: SG_E_ARGUMENT. */
+sg_status sg_server_reload(sg_server *server, const sg_server_options *options, sg_error *err);
 
 /* "http://127.0.0.1:8080" */
 const char *sg_server_url(const sg_server *server);

@@ -115,6 +115,18 @@ else
 	ok "SIGHUP reads the keys again"
 	grep -q '"method":"POST","path":"/v1/chat/completions","status":200' "$tmp/log"
 	ok "the access log has the requests"
+	mv "$tmp/log" "$tmp/log.1"
+	printf 'port = 0\nmax-queue = 9\norigin = https://good.example\naccess-log = %s\napi-key-file = %s\n' "$tmp/log" "$tmp/keys" >"$tmp/conf"
+	kill -HUP $server
+	for i in $(seq 600); do [ -f "$tmp/log" ] && break; sleep 0.1; done
+	is "$(get "$url/v1/models" -H 'Origin: https://good.example')" 200 && grep -q '"path":"/v1/models","status":200' "$tmp/log" &&
+		grep -q "'max-queue' is taken at the next start" "$tmp/err"
+	ok "SIGHUP takes new origins, opens the log anew and says what must wait"
+	echo 'frob = 1' >"$tmp/conf"
+	kill -HUP $server
+	for i in $(seq 600); do grep -q 'nothing has changed' "$tmp/err" && break; sleep 0.1; done
+	is "$(get "$url/v1/models" -H 'Origin: https://good.example')" 200 && grep -q "conf: line 1: unknown option 'frob'" "$tmp/err"
+	ok "a bad config file changes nothing"
 fi
 kill -TERM $server
 wait $server

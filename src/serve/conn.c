@@ -56,7 +56,7 @@ static void log_access(sg_conn *c)
 {
     sg_server *s = c->server;
     s->answers[c->status / 100 <= 5 ? c->status / 100 : 5]++;
-    if (s->access_log < 0)
+    if (s->access.log < 0)
         return;
     char line[1024], path[600];
     size_t n = 0; /* methods and targets are printable ASCII; quotes and backslashes are escaped */
@@ -72,7 +72,7 @@ static void log_access(sg_conn *c)
                        "\"path\":\"%s\",\"status\":%d,\"bytes\":%llu,\"ms\":%.1f}\n",
                        (long long)now.tv_sec, now.tv_nsec / 1000000, c->peer, c->http.method, path, c->status,
                        (unsigned long long)c->sent_bytes, (double)(sg_clock_us() - c->begin_us) / 1e3);
-    if (len > 0 && write(s->access_log, line, (size_t)len < sizeof line ? (size_t)len : sizeof line - 1) < 0)
+    if (len > 0 && write(s->access.log, line, (size_t)len < sizeof line ? (size_t)len : sizeof line - 1) < 0)
         return; /* a log that cannot be written stops nothing */
 }
 

@@ -50,6 +50,23 @@ void sg_api_keys_fini(sg_api_keys *keys);
 /* Constant time in the candidate and in which key it is. */
 bool sg_api_keys_have(const sg_api_keys *keys, const char *candidate);
 
+/* ---- access.c ---- */
+
+typedef struct sg_access {
+    char *key_file, *log_file; /* NULL: no keys are asked for, nothing is logged */
+    sg_api_keys keys;
+    char **origin; /* [norigin] */
+    size_t norigin;
+    int log; /* file descriptor, or -1 */
+} sg_access;
+
+void sg_access_init(sg_access *a);
+void sg_access_close(sg_access *a);
+/* Fill anew from names, or from the names it has; on failure *a stays as it was.  The names are copied first: they may be *a's own. */
+sg_status sg_access_read(sg_access *a, const char *key_file, const char *log_file, const char *const *origins, size_t norigin,
+                         sg_error *err);
+sg_status sg_access_reread(sg_access *a, sg_error *err);
+
 /* ---- models ---- */
 
 typedef struct sg_served {
@@ -155,18 +172,16 @@ sg_served *sg_server_find(sg_server *s, const char *name); /* NULL name: the def
 /* ---- server ---- */
 
 struct sg_server {
-    char *host, *url, *key_file;
+    char *host, *url;
+    sg_access access;
+    void (*hangup)(void *arg, sg_server *server);
+    void *hangup_arg;
     bool loopback;
     size_t body_max;
     int max_connections;
     bool signals;
-    char **origin;
-    size_t norigin;
     sg_served *model;
     size_t nmodel;
-    sg_api_keys keys;
-    bool need_key;
-    int access_log; /* file descriptor, or -1 */
 
     struct event_base *base;
     struct evconnlistener *listener;

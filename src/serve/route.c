@@ -195,8 +195,8 @@ static bool origin_is_allowed(sg_conn *c)
         return true;
     if (count > 1)
         return false;
-    for (size_t i = 0; i < c->server->norigin; i++)
-        if (strcmp(c->server->origin[i], o) == 0) {
+    for (size_t i = 0; i < c->server->access.norigin; i++)
+        if (strcmp(c->server->access.origin[i], o) == 0) {
             snprintf(c->origin, sizeof c->origin, "%s", o);
             return true;
         }
@@ -212,10 +212,10 @@ static bool key_is_good(const sg_conn *c, bool *given)
     if (n + m != 1)
         return false;
     if (x)
-        return sg_api_keys_have(&c->server->keys, x);
+        return sg_api_keys_have(&c->server->access.keys, x);
     if (strncasecmp(v, "Bearer ", 7) != 0)
         return false;
-    return sg_api_keys_have(&c->server->keys, v + 7 + strspn(v + 7, " "));
+    return sg_api_keys_have(&c->server->access.keys, v + 7 + strspn(v + 7, " "));
 }
 
 static bool type_is_json(const sg_conn *c)
@@ -283,7 +283,7 @@ bool sg_route_check(sg_conn *c)
     }
     if (r && strcmp(m, "OPTIONS") == 0)
         return preflight(c);
-    if (c->server->need_key && !(r && r->open) && !key_is_good(c, &given)) {
+    if (c->server->access.key_file && !(r && r->open) && !key_is_good(c, &given)) {
         sg_api_fail(&e, 401, given ? "invalid_api_key" : NULL, NULL,
                     given ? "Incorrect API key provided."
                         : "You did not provide an API key: send 'Authorization: Bearer KEY'.");

@@ -228,8 +228,17 @@ static void on_hup(evutil_socket_t fd, short what, void *arg)
     (void)what;
     sg_server *s = arg;
     sg_error err;
-    if (s->key_file)
-        sg_api_keys_read(&s->keys, s->key_file, &err); /* a bad file leaves the keys as they were */
+    if (s->hangup)
+        s->hangup(s->hangup_arg, s);
+    else
+        sg_access_reread(&s->access, &err); /* a bad file leaves everything as it was */
+}
+
+sg_status sg_server_reload(sg_server *s, const sg_server_options *o, sg_error *err)
+{
+    if (s->access.key_file && !o->api_key_file)
+        return sg_fail(err, SG_E_ARGUMENT, "api-key-file: keys cannot be given up while the server runs");
+    return sg_access_read(&s->access, o->api_key_file, o->access_log, o->origins, o->norigin, err);
 }
 
 /* ---- opening ---- */
@@ -296,11 +305,9 @@ static sg_status add_model(sg_server *s, const sg_engine_options *o, sg_engine *
 static sg_status copy_options(sg_server *s, const sg_server_options *o, sg_error *err)
 {
     s->model = sg_calloc(o->nmodel + o->nengine + 1, sizeof *s->model);
-    s->origin = sg_calloc(o->norigin + 1, sizeof *s->origin);
-    if (!s->model || !s->origin)
+    if (!s->model)
         return sg_fail_nomem(err, "the server");
     SG_TRY(copy(&s->host, o->host ? o->host : "127.0.0.1", err));
-    SG_TRY(copy(&s->key_file, o->api_key_file, err));
     for (size_t i = 0; i < o->nengine; i++)
         SG_TRY(add_model(s, NULL, o->engines[i], err));
     for (size_t i = 0; i < o->nmodel; i++)
@@ -309,25 +316,15 @@ static sg_status copy_options(sg_server *s, const sg_server_options *o, sg_error
         for (size_t k = 0; k < i; k++)
             if (strcmp(s->model[i].name, s->model[k].name) == 0)
                 return sg_fail(err, SG_E_ARGUMENT, "two models have the name '%.64s'", s->model[i].name);
-    for (; s->norigin < o->norigin; s->norigin++)
-        SG_TRY(copy(&s->origin[s->norigin], o->origins[s->norigin], err));
     s->body_max = o->body_max_bytes ? o->body_max_bytes : BODY_MAX;
     s->max_connections = o->max_connections ? o->max_connections : CONNECTIONS;
     struct rlimit files;
     if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < (rlim_t)s->max_connections + 64)
         s->max_connections = files.rlim_cur > 128 ? (int)files.rlim_cur - 64 : 64;
     s->signals = o->signals;
-    if (o->api_key_file) {
-        SG_TRY(sg_api_keys_read(&s->keys, o->api_key_file, err));
-        s->need_key = true;
-    }
-    s->access_log = -1;
-    if (o->access_log) {
-        s->access_log = strcmp(o->access_log, "-") == 0 ? dup(2) : open(o->access_log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
-        if (s->access_log < 0)
-            return sg_fail_sys(err, errno, "%s", o->access_log);
-    }
-    return SG_OK;
+    s->hangup = o->hangup;
+    s->hangup_arg = o->arg;
+    return sg_access_read(&s->access, o->api_key_file, o->access_log, o->origins, o->norigin, err);
 }
 
 static sg_status set_up(sg_server *s, const sg_server_options *o, sg_error *err)
@@ -349,7 +346,8 @@ sg_status sg_server_open(sg_server **server, const sg_server_options *o, sg_erro
     sg_server *s = sg_calloc(1, sizeof *s);
     if (!s)
         return sg_fail_nomem(err, "the server");
-    s->wake_fd = s->access_log = -1;
+    s->wake_fd = -1;
+    sg_access_init(&s->access);
     s->jobs_end = &s->jobs;
     s->begin_us = sg_clock_us();
     pthread_mutex_init(&s->lock, NULL);
@@ -468,8 +466,7 @@ void sg_server_close(sg_server *s)
         event_base_free(s->base);
     if (s->wake_fd >= 0)
         close(s->wake_fd);
-    if (s->access_log >= 0)
-        close(s->access_log);
+    sg_access_close(&s->access);
     for (size_t i = 0; i < s->nmodel; i++) {
         sg_served *m = &s->model[i];
         sg_free(m->name);
@@ -478,14 +475,9 @@ void sg_server_close(sg_server *s)
         sg_free((char *)m->options.kv_type);
         sg_free((char *)m->options.policy);
     }
-    for (size_t i = 0; i < s->norigin; i++)
-        sg_free(s->origin[i]);
     sg_free(s->model);
-    sg_free(s->origin);
-    sg_api_keys_fini(&s->keys);
     sg_free(s->host);
     sg_free(s->url);
-    sg_free(s->key_file);
     pthread_cond_destroy(&s->more);
     pthread_mutex_destroy(&s->lock);
     sg_free(s);
