@@ -232,6 +232,33 @@ typedef struct sg_bench_options {
  * "machine", "model" and "results" as the command line documents them. */
 sg_status sg_bench_json(char **json, const sg_bench_options *options, sg_error *err);
 
+/* Serve a load and measure what its users see (segue bench serve). */
+struct sg_engine_options;
+typedef struct sg_bench_serve_options {
+    const struct sg_engine_options *engine; /* the model and how it runs; policy, slo_tbt_ms and on_step are set here */
+    const char *trace;    /* a CSV or JSON-lines file of requests, or "mix": 70 % short and 30 % long prompts; NULL: the stall test */
+    int stall;            /* streams decode while a prompt of so many tokens arrives; 0: none */
+    int streams;          /* of the stall test; 0: 4 */
+    const char *policies; /* names between commas; NULL: the default policy */
+    const char *slo;      /* "strict", "relaxed" (5 and 25 times our decode step of 32 streams) or milliseconds; NULL: strict */
+    double qps;           /* requests a second, by a Poisson process; 0: the largest that keeps the bound is searched */
+    bool recorded;        /* arrivals as the trace has them */
+    double scale_lengths; /* lengths are divided by it; 0: 1 */
+    double scale_time;    /* recorded arrivals come so many times faster; 0: 1 */
+    int requests;         /* of the trace, from the start; 0: 128, simulated 1024 */
+    uint64_t seed;        /* of the arrivals and the prompts */
+    bool simulate;        /* virtual time: the scheduler and the KV accounting run, the model does not */
+    const char *machine;  /* simulated: "cpu", "a100", or NULL: step times are measured on the model, if there is one */
+    const char *csv, *svg; /* files to write: a line for each request; a picture of the steps; or NULL.  With several policies the
+                            * name gets the policy's before its ending */
+    void (*line)(void *arg, const char *json);     /* the results, one JSON object for each policy */
+    void (*progress)(void *arg, const char *text); /* what is being done; may be NULL */
+    bool (*stop)(void *arg);                       /* true ends it: SG_E_CANCELLED; may be NULL */
+    void *arg;
+} sg_bench_serve_options;
+
+sg_status sg_bench_serve(const sg_bench_serve_options *options, sg_error *err);
+
 /* ---- quantising ---------------------------------------------------------- */
 
 typedef struct sg_quantize_options {
@@ -270,6 +297,16 @@ const char *sg_quantize_types(void);
  * come from any thread unless a call says otherwise. */
 typedef struct sg_engine sg_engine;
 
+/* One step of the loop, for measuring. */
+typedef struct sg_step_info {
+    int64_t start_us;    /* CLOCK_MONOTONIC */
+    double us;           /* how long it took */
+    double predicted_us; /* what the scheduler expected; 0: nothing */
+    int prompt_tokens, decode_tokens, draft_tokens; /* its rows */
+    int running, waiting, preempted;
+    uint64_t seen;       /* steps before it */
+} sg_step_info;
+
 typedef struct sg_engine_options {
     const char *model;     /* GGUF file, Hugging Face directory or llama2.c file; NULL: the embedded default */
     const char *tokenizer; /* tokenizer file for a llama2.c model, else NULL */
@@ -285,6 +322,8 @@ typedef struct sg_engine_options {
     double slo_tbt_ms;     /* wanted bound on the time between tokens: sizes the steps beside decoding requests by the
                             * measured time of a token; 0: step_tokens counts */
     bool exact;            /* the reference path: everything in float32, slow */
+    void (*on_step)(void *arg, const sg_step_info *info); /* after every step, in the loop's thread: must not block; or NULL */
+    void *on_step_arg;
 } sg_engine_options;
 
 /* Load a model and start its step loop.  Blocks while loading.  SG_E_NOT_FOUND, SG_E_FORMAT, SG_E_UNSUPPORTED,

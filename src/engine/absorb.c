@@ -99,6 +99,11 @@ void sg_engine_count_step(sg_engine *e, const sg_plan *plan, int64_t us)
     sg_engine_observe(nprompt ? &e->stats.step_prefill_seconds : &e->stats.step_decode_seconds, sg_seconds_bound, sg_seconds(us));
     sg_engine_observe(&e->stats.step_tokens, sg_tokens_bound, plan->ntoken);
     pthread_mutex_unlock(&e->stats_lock);
+    if (e->on_step)
+        e->on_step(e->on_step_arg, &(sg_step_info){.start_us = sg_clock_us() - us, .us = (double)us, .predicted_us = plan->predicted_us,
+                                                   .prompt_tokens = nprompt, .decode_tokens = plan->ntoken - plan->ndraft - nprompt,
+                                                   .draft_tokens = plan->ndraft, .running = e->nrunning, .waiting = e->nwaiting,
+                                                   .preempted = plan->nvictim, .seen = e->nstep - 1});
 }
 
 void sg_engine_count_now(sg_engine *e)

@@ -101,6 +101,8 @@ static sg_status check_options(sg_engine *e, const sg_engine_options *o, sg_erro
         return sg_fail(err, SG_E_ARGUMENT, "%d waiting requests: from 1 to %d", o->max_waiting, WAITING_MAX);
     if (!(o->slo_tbt_ms >= 0 && o->slo_tbt_ms <= 1e6))
         return sg_fail(err, SG_E_ARGUMENT, "%g milliseconds between tokens: from 0 to 1000000", o->slo_tbt_ms);
+    e->on_step = o->on_step;
+    e->on_step_arg = o->on_step_arg;
     e->slo_tbt_us = (int64_t)(o->slo_tbt_ms * 1e3);
     if (o->step_tokens < 0)
         return sg_fail(err, SG_E_ARGUMENT, "%d tokens a step: at least 1", o->step_tokens);

@@ -90,6 +90,8 @@ struct sg_engine {
     int max_running, max_waiting;
     int64_t slo_tbt_us; /* 0: none */
     int64_t load_us;
+    void (*on_step)(void *arg, const sg_step_info *info);
+    void *on_step_arg;
     pthread_t thread;
     bool started;
 
