@@ -20,6 +20,6 @@ extern const command cmd_embed;
 extern const command cmd_eval;
 extern const command cmd_rank;
 extern const command cmd_template;
-extern const command cmd_tokenize, cmd_bench_tokenize;
+extern const command cmd_tokenize, cmd_bench_tokenize, cmd_bench_serve;
 
 #endif

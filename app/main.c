@@ -69,6 +69,8 @@ int main(int argc, char **argv)
     }
     if (argc > 2 && strcmp(argv[1], "bench") == 0 && strcmp(argv[2], "tokenize") == 0)
         return cmd_bench_tokenize.run(&cmd_bench_tokenize, argc - 2, argv + 2);
+    if (argc > 2 && strcmp(argv[1], "bench") == 0 && strcmp(argv[2], "serve") == 0)
+        return cmd_bench_serve.run(&cmd_bench_serve, argc - 2, argv + 2);
     for (size_t i = 0; commands[i]; i++)
         if (strcmp(argv[1], commands[i]->name) == 0) {
             int status = commands[i]->run(commands[i], argc - 1, argv + 1);

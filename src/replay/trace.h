@@ -1,0 +1,50 @@
+/* replay/trace.h - recorded loads: when requests came, how long their prompts and answers were.
+ *
+ * Read are CSV files with a header line (Azure's LLM inference traces, the length files of Sarathi-Serve and Vidur) and JSON lines
+ * (Mooncake).  Columns are found by name:
+ *
+ *     arrival   TIMESTAMP (2023-11-16 18:17:03.97 or seconds), arrived_at, arrival (seconds), timestamp (JSON: milliseconds)
+ *     prompt    ContextTokens, num_prefill_tokens, prompt_tokens, input_length
+ *     output    GeneratedTokens, num_decode_tokens, output_tokens, output_length
+ *     prefix    hash_ids (JSON): one number for each 512 tokens of the prompt; equal numbers, equal tokens
+ *
+ * Other columns are passed over.  Rows come in order of arrival, which begins at 0.
+ */
+#ifndef SG_REPLAY_TRACE_H
+#define SG_REPLAY_TRACE_H
+
+#include "base/error.h"
+
+typedef struct sg_trace_request {
+    int64_t arrival_us; /* 0 without recorded arrivals */
+    int32_t prompt, output; /* tokens, at least 1 */
+    size_t hash;            /* its prefix numbers: trace.hash[hash .. hash + nhash) */
+    int32_t nhash;
+} sg_trace_request;
+
+enum { SG_TRACE_HASH_TOKENS = 512, SG_TRACE_TOKENS_MAX = 1 << 24 };
+
+typedef struct sg_trace {
+    sg_trace_request *request;
+    size_t n, cap;
+    int64_t *hash;
+    size_t nhash, caphash;
+    bool timed; /* arrivals were recorded */
+} sg_trace;
+
+/* Read at most `max` requests (0: all).  On failure *trace is untouched.  SG_E_IO, SG_E_FORMAT with the line, SG_E_NOMEM. */
+sg_status sg_trace_read(sg_trace *trace, const char *path, size_t max, sg_error *err);
+/* The same from memory; `what` names it in errors. */
+sg_status sg_trace_parse(sg_trace *trace, const char *text, size_t n, const char *what, size_t max, sg_error *err);
+void sg_trace_fini(sg_trace *trace);
+
+/* A made-up load: n requests, 30 % of them with prompts of 1024 to 2048 tokens, the rest of 32 to 128; answers of 32
+ * to 64.  The mix that PEERS measures servers with. */
+sg_status sg_trace_mix(sg_trace *trace, size_t n, uint64_t seed, sg_error *err);
+
+/* Divide lengths by k (at least 1 token remains), and cut prompts so that prompt + output <= ctx. */
+void sg_trace_scale(sg_trace *trace, double k, int ctx);
+/* Arrivals of a Poisson process with qps requests a second, from a seed. */
+void sg_trace_poisson(sg_trace *trace, double qps, uint64_t seed);
+
+#endif
