@@ -16,18 +16,23 @@ static double qps, scale_lengths = 1, scale_time = 1;
 static bool simulate, as_json;
 
 static const option options[] = {
-    {NULL, "--trace", OPT_STR, &trace, "F", "requests to serve: CSV or JSON lines with lengths (and arrivals); mix: 70 % short, 30 % long prompts"},
+    {NULL, "--trace", OPT_STR, &trace, "F",
+     "requests to serve: CSV or JSON lines with lengths (and arrivals); mix: 70 % short, 30 % long prompts"},
     {NULL, "--stall", OPT_INT, &stall, "P", "instead: streams decode while a prompt of P tokens arrives"},
     {NULL, "--streams", OPT_INT, &streams, "N", "streams of --stall; default 4"},
-    {NULL, "--policy", OPT_STR, &policies, "A,B", "policies to compare: slo, static:N, chunked:N, hybrid, prefill-first, orca, request; default slo"},
+    {NULL, "--policy", OPT_STR, &policies, "A,B",
+     "policies to compare: slo, static:N, chunked:N, hybrid, prefill-first, orca, request; default slo"},
     {NULL, "--slo-tbt", OPT_STR, &slo, "MS|strict|relaxed",
-     "bound on the 99th percentile between tokens; strict and relaxed are 5 and 25 of our own decode steps of 32 streams; default strict"},
-    {NULL, "--qps", OPT_F64, &qps, "Q", "requests a second (Poisson); default: the largest rate that keeps the bound is searched"},
+     "bound on the 99th percentile between tokens; strict and relaxed are 5 and 25 of our own decode steps of 32 "
+     "streams; default strict"},
+    {NULL, "--qps", OPT_F64, &qps, "Q",
+     "requests a second (Poisson); default: the largest rate that keeps the bound is searched"},
     {NULL, "--arrivals", OPT_STR, &arrivals, "poisson|recorded", "recorded: as the trace has them; default poisson"},
     {NULL, "--scale-time", OPT_F64, &scale_time, "K", "recorded arrivals come K times faster"},
     {NULL, "--scale-lengths", OPT_F64, &scale_lengths, "K", "divide the lengths of the trace by K"},
     {NULL, "--requests", OPT_INT, &requests, "N", "requests of a run; default 128, simulated 1024"},
-    {NULL, "--simulate", OPT_FLAG, &simulate, NULL, "virtual time: scheduler and memory accounting are real, step times come from a formula"},
+    {NULL, "--simulate", OPT_FLAG, &simulate, NULL,
+     "virtual time: scheduler and memory accounting are real, step times come from a formula"},
     {NULL, "--machine", OPT_STR, &machine, "cpu|a100", "whose step times are simulated; default cpu"},
     {NULL, "--csv", OPT_STR, &csv, "F", "write a line for each request; several policies: F gets their names"},
     {NULL, "--svg", OPT_STR, &svg, "F", "draw the steps over time; docs/scheduling.md explains the picture"},
@@ -55,10 +60,12 @@ static void print_line(void *arg, const char *text)
     if (json_object_get(o, "stall"))
         printf(" prompt at %.0f of %.0f tokens/s (%.0f %%),", number(o, "prompt_tps_beside", NULL), number(o, "prompt_tps_alone", NULL),
                100 * number(o, "prompt_share", NULL));
-    printf(" gaps %.0f / %.0f / %.0f / %.0f ms (P50 P90 P99 max), first token %.0f / %.0f ms (P50 P99), queue %.0f ms (P50), %.1f tokens/s, "
-           "prediction within %.0f %% (P90)\n", number(o, "tbt_ms", "p50"), number(o, "tbt_ms", "p90"), number(o, "tbt_ms", "p99"),
-           number(o, "tbt_ms", "max"), number(o, "ttft_ms", "p50"), number(o, "ttft_ms", "p99"), number(o, "queue_ms", "p50"),
-           number(o, "output_tps", NULL), 100 * number(o, "prediction_error_p90", NULL));
+    printf(" gaps %.0f / %.0f / %.0f / %.0f ms (P50 P90 P99 max), first token %.0f / %.0f ms (P50 P99), queue %.0f ms "
+           "(P50), %.1f tokens/s, "
+           "prediction within %.0f %% (P90)\n",
+           number(o, "tbt_ms", "p50"), number(o, "tbt_ms", "p90"), number(o, "tbt_ms", "p99"),
+           number(o, "tbt_ms", "max"), number(o, "ttft_ms", "p50"), number(o, "ttft_ms", "p99"),
+           number(o, "queue_ms", "p50"), number(o, "output_tps", NULL), 100 * number(o, "prediction_error_p90", NULL));
     fflush(stdout);
     json_decref(o);
 }
@@ -121,9 +128,12 @@ const command cmd_bench_serve = {
     .name = "bench serve",
     .synopsis = "[MODEL] --trace F | --stall P [options]",
     .summary = "serve a load and measure what its users feel, policy by policy",
-    .text = "A load is a trace of prompt and answer lengths; prompts are synthetic, answers have the recorded lengths, arrivals do not wait for\n"
-            "answers.  Without --qps the capacity is searched: the largest rate at which the 99th percentile of the time between tokens keeps\n"
-            "the bound and half of the requests wait no longer than a hundred decode steps.  A line is printed for each policy.",
+    .text = "A load is a trace of prompt and answer lengths; prompts are synthetic, answers have the recorded lengths, "
+            "arrivals do not wait for\n"
+            "answers.  Without --qps the capacity is searched: the largest rate at which the 99th percentile of the "
+            "time between tokens keeps\n"
+            "the bound and half of the requests wait no longer than a hundred decode steps.  A line is printed for "
+            "each policy.",
     .tables = tables,
     .run = run,
 };

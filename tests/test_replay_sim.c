@@ -45,8 +45,10 @@ static void one_seed(uint64_t seed, totals *sum)
     }
     o.accept = sg_rng_below(&r, 3) ? 0 : sg_rng_unit(&r) * 0.95;
     const sg_policy *p = sg_policy_at((int)sg_rng_below(&r, 9)); /* slo more often than the others */
-    o.sched = (sg_sched_options){.policy = p ? p : sg_policy_at(0), .step_tokens = 16 + (int)sg_rng_below(&r, 100),
-                                 .preempt = sg_rng_below(&r, 4) != 0, .tbt_us = sg_rng_below(&r, 2) ? 0 : 2000 + (int64_t)sg_rng_below(&r, 200000),
+    o.sched = (sg_sched_options){.policy = p ? p : sg_policy_at(0),
+                                 .step_tokens = 16 + (int)sg_rng_below(&r, 100),
+                                 .preempt = sg_rng_below(&r, 4) != 0,
+                                 .tbt_us = sg_rng_below(&r, 2) ? 0 : 2000 + (int64_t)sg_rng_below(&r, 200000),
                                  .step_us_max = sg_rng_below(&r, 2) ? 250000 : 0};
     if (o.max_running > m.step_rows)
         o.max_running = m.step_rows;
@@ -61,7 +63,8 @@ static void one_seed(uint64_t seed, totals *sum)
     for (size_t i = 0; i < n; i++) {
         const sg_record_request *q = &record.request[i];
         bool whole = q->finish == SG_FINISH_LENGTH;
-        if (!q->ended || q->output > request[i].output || (whole && q->output != request[i].output) || (whole && q->first_us < q->arrival_us))
+        if (!q->ended || q->output > request[i].output || (whole && q->output != request[i].output) ||
+            (whole && q->first_us < q->arrival_us))
             tap_fail(__FILE__, __LINE__, "seed %llu: request %zu ended wrongly", (unsigned long long)seed, i);
     }
     /* Somebody who runs moves again within the steps that all others could take at most. */
@@ -82,7 +85,7 @@ static void one_seed(uint64_t seed, totals *sum)
 TEST(a_million_steps_hold)
 {
     const char *s = getenv("SEGUE_SIM_SEEDS");
-    int seeds = s ? atoi(s) : 2000;
+    int seeds = s ? (int)strtol(s, NULL, 10) : 2000;
     uint64_t first = sg_rng_u64(tap_rng());
     totals sum = {0};
     for (int i = 0; i < seeds && !tap_failed(); i++)

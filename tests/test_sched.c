@@ -49,7 +49,13 @@ static void leave(load *m, int i)
     memmove(&m->running[i], &m->running[i + 1], (size_t)(--m->nrunning - i) * sizeof m->running[0]);
 }
 
-#define HOLDS(c) do { if (!(c)) { tap_fail(__FILE__, __LINE__, "%s: %s does not hold", m->options.policy->name, #c); return false; } } while (0)
+#define HOLDS(c)                                                                                                       \
+    do {                                                                                                               \
+        if (!(c)) {                                                                                                    \
+            tap_fail(__FILE__, __LINE__, "%s: %s does not hold", m->options.policy->name, #c);                         \
+            return false;                                                                                              \
+        }                                                                                                              \
+    } while (0)
 
 /* Give what the plan admits and take what it throws out, before anything is computed. */
 static bool apply_lists(load *m, bool out[RUNNING], int old)
@@ -190,9 +196,12 @@ static void run(const sg_policy *policy, int steps, int64_t *thrown, int64_t *dr
     load *m = &world;
     *m = (load){.slots = 1 + (int)sg_rng_below(r, RUNNING), .block = 1 + (int)sg_rng_below(r, 32), .learns = sg_rng_below(r, 2)};
     m->nblock = m->free_block = 8 + (int64_t)sg_rng_below(r, (uint64_t)(4000 / m->block));
-    m->options = (sg_sched_options){.policy = policy, .step_tokens_max = 16 + (int)sg_rng_below(r, 500), .preempt = sg_rng_below(r, 2),
+    m->options = (sg_sched_options){.policy = policy,
+                                    .step_tokens_max = 16 + (int)sg_rng_below(r, 500),
+                                    .preempt = sg_rng_below(r, 2),
                                     .tbt_us = sg_rng_below(r, 2) ? 0 : 5000 + (int64_t)sg_rng_below(r, 100000),
-                                    .step_us_max = sg_rng_below(r, 2) ? 0 : 50000, .param = policy->takes_param ? (int)sg_rng_below(r, 99) : 0};
+                                    .step_us_max = sg_rng_below(r, 2) ? 0 : 50000,
+                                    .param = policy->takes_param ? (int)sg_rng_below(r, 99) : 0};
     sg_latency_init(&m->latency);
     if (m->slots > m->options.step_tokens_max)
         m->slots = m->options.step_tokens_max;

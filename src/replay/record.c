@@ -100,7 +100,8 @@ double sg_quantile(float *v, size_t n, double q)
 static sg_quantiles quantiles_ms(float *us, size_t n)
 {
     qsort(us, n, sizeof *us, by_value);
-    return (sg_quantiles){sorted_at(us, n, 0.5) / 1e3, sorted_at(us, n, 0.9) / 1e3, sorted_at(us, n, 0.99) / 1e3, sorted_at(us, n, 1) / 1e3};
+    return (sg_quantiles){sorted_at(us, n, 0.5) / 1e3, sorted_at(us, n, 0.9) / 1e3, sorted_at(us, n, 0.99) / 1e3,
+                          sorted_at(us, n, 1) / 1e3};
 }
 
 static void over_requests(const sg_record *r, sg_summary *s, float *v)
@@ -216,14 +217,16 @@ sg_status sg_record_write_csv(const sg_record *r, const char *path, sg_error *er
         return sg_fail_nomem(err, path);
     for (size_t i = 0; i < r->ntoken; i++)
         gap_max[r->token[i].request] = fmaxf(gap_max[r->token[i].request], r->token[i].gap_us);
-    sg_buf_adds(&b, "request,arrival_s,queue_s,ttft_s,end_s,prompt_tokens,cached_tokens,output_tokens,tbt_mean_ms,tbt_max_ms,preemptions,finish\n");
+    sg_buf_adds(&b, "request,arrival_s,queue_s,ttft_s,end_s,prompt_tokens,cached_tokens,output_tokens,tbt_mean_ms,tbt_"
+                    "max_ms,preemptions,finish\n");
     for (size_t i = 0; i < r->nrequest; i++) {
         const sg_record_request *q = &r->request[i];
         double mean = q->output > 1 ? (double)(q->last_us - q->first_us) / 1e3 / (q->output - 1) : 0;
         sg_buf_addf(&b, "%zu,%.6f,%.6f,%.6f,%.6f,%d,%d,%d,%.3f,%.3f,%d,%s\n", i, seconds(q->arrival_us),
-                    q->admit_us < 0 ? -1 : seconds(q->admit_us - q->arrival_us), q->first_us < 0 ? -1 : seconds(q->first_us - q->arrival_us),
-                    seconds(q->end_us), (int)q->prompt, (int)q->cached, (int)q->output, mean, (double)gap_max[i] / 1e3,
-                    (int)q->npreempt, q->ended ? sg_finish_name((sg_finish)q->finish) : "running");
+                    q->admit_us < 0 ? -1 : seconds(q->admit_us - q->arrival_us),
+                    q->first_us < 0 ? -1 : seconds(q->first_us - q->arrival_us), seconds(q->end_us), (int)q->prompt,
+                    (int)q->cached, (int)q->output, mean, (double)gap_max[i] / 1e3, (int)q->npreempt,
+                    q->ended ? sg_finish_name((sg_finish)q->finish) : "running");
     }
     sg_free(gap_max);
     sg_status st = write_whole(path, &b, err);

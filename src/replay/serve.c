@@ -167,8 +167,11 @@ static sg_status write_files(const bench *b, const char *policy, const sg_summar
     output_path(b, b->o->svg, policy, path, sizeof path);
     snprintf(title, sizeof title, "%s, %s%s", policy, b->o->stall ? "streams while a long prompt arrives" : b->o->trace,
              b->place.simulate ? " (simulated)" : "");
-    snprintf(note, sizeof note, "gaps between tokens: median %.0f ms, P99 %.0f ms, longest %.0f ms  |  first token: median %.0f ms, P99 %.0f ms  |  "
-             "%.1f answer tokens/s, %.0f prompt tokens/s", s->tbt.p50, s->tbt.p99, s->tbt.max, s->ttft.p50, s->ttft.p99, s->output_tps, s->prompt_tps);
+    snprintf(note, sizeof note,
+             "gaps between tokens: median %.0f ms, P99 %.0f ms, longest %.0f ms  |  first token: median %.0f ms, P99 "
+             "%.0f ms  |  "
+             "%.1f answer tokens/s, %.0f prompt tokens/s",
+             s->tbt.p50, s->tbt.p99, s->tbt.max, s->ttft.p50, s->ttft.p99, s->output_tps, s->prompt_tps);
     return sg_record_write_svg(&b->record, path, title, note, bound_us, err);
 }
 
@@ -282,7 +285,8 @@ static sg_status gaps_between(const sg_record *r, int nstream, int64_t from, int
         if (t->request < nstream && t->gap_us >= 0 && t->at_us > from && t->at_us - (int64_t)t->gap_us < to)
             v[n++] = t->gap_us;
     }
-    *q = (sg_quantiles){sg_quantile(v, n, 0.5) / 1e3, sg_quantile(v, n, 0.9) / 1e3, sg_quantile(v, n, 0.99) / 1e3, sg_quantile(v, n, 1) / 1e3};
+    *q = (sg_quantiles){sg_quantile(v, n, 0.5) / 1e3, sg_quantile(v, n, 0.9) / 1e3, sg_quantile(v, n, 0.99) / 1e3,
+                        sg_quantile(v, n, 1) / 1e3};
     sg_free(v);
     return SG_OK;
 }

@@ -54,10 +54,17 @@ sg_machine sg_machine_fitted(const sg_latency *l)
     decode.decode_context = chunk.chunk_context = 1e6;
     double base = sg_latency_predict_us(l, &one), row = (sg_latency_predict_us(l, &many) - sg_latency_predict_us(l, &some)) / 512;
     double fixed = fmax(0, sg_latency_predict_us(l, &some) - 513 * row), shared = fmin(fixed, base);
-    return (sg_machine){.name = "measured", .fixed_us = shared * 0.05, .weights_us = base - shared * 0.05, .row_us = row,
-                        .logit_us = sg_latency_predict_us(l, &logit) - base, .decode_key_us = (sg_latency_predict_us(l, &decode) - base) / 1e6,
-                        .chunk_key_us = (sg_latency_predict_us(l, &chunk) - base) / 1e6, .tile = 1, .noise = 0.05,
-                        .kv_tokens = 1 << 16, .step_rows = 512};
+    return (sg_machine){.name = "measured",
+                        .fixed_us = shared * 0.05,
+                        .weights_us = base - shared * 0.05,
+                        .row_us = row,
+                        .logit_us = sg_latency_predict_us(l, &logit) - base,
+                        .decode_key_us = (sg_latency_predict_us(l, &decode) - base) / 1e6,
+                        .chunk_key_us = (sg_latency_predict_us(l, &chunk) - base) / 1e6,
+                        .tile = 1,
+                        .noise = 0.05,
+                        .kv_tokens = 1 << 16,
+                        .step_rows = 512};
 }
 
 typedef enum sim_state { COMING, WAITING, RUNNING, ENDED } sim_state;

@@ -23,7 +23,18 @@
 #include <math.h>
 #include <string.h>
 
-enum { W = 1200, LEFT = 92, RIGHT = 24, PLOT = W - LEFT - RIGHT, ROWS_H = 150, TIME_H = 150, GAP = 46, TOP = 132, LANES_MAX = 160, NSHADE = 5 };
+enum {
+    W = 1200,
+    LEFT = 92,
+    RIGHT = 24,
+    PLOT = W - LEFT - RIGHT,
+    ROWS_H = 150,
+    TIME_H = 150,
+    GAP = 46,
+    TOP = 132,
+    LANES_MAX = 160,
+    NSHADE = 5
+};
 
 typedef struct picture {
     const sg_record *r;
@@ -57,19 +68,27 @@ static void text(sg_buf *b, double x, double y, const char *class, const char *s
 
 static void head(picture *p, int height, const char *title, const char *note)
 {
-    sg_buf_addf(&p->b, "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 %d %d' width='%d' height='%d' font-family='system-ui,sans-serif'>\n",
+    sg_buf_addf(&p->b,
+                "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 %d %d' width='%d' height='%d' "
+                "font-family='system-ui,sans-serif'>\n",
                 (int)W, height, (int)W, height);
-    sg_buf_adds(&p->b, "<style>"
-                       ":root{--bg:#fff;--ink:#1b1f24;--dim:#667080;--grid:#e4e8ee;--prompt:#f0a030;--decode:#2f6fd0;--draft:#9a5fc8;--line:#111;"
-                       "--wait:#d8dde4;--g0:#2e9e6b;--g1:#8cc152;--g2:#f2c037;--g3:#ee7d31;--g4:#d62839}"
-                       "@media(prefers-color-scheme:dark){:root{--bg:#14171c;--ink:#e8ebf0;--dim:#98a2b0;--grid:#2a3038;--prompt:#e0983a;"
-                       "--decode:#6ba0ee;--draft:#b98be0;--line:#fff;--wait:#39414c}}"
-                       ".bg{fill:var(--bg)}.t{fill:var(--ink);font-size:20px;font-weight:600}.n{fill:var(--dim);font-size:13px}"
-                       ".h{fill:var(--ink);font-size:13px;font-weight:600}.k{fill:var(--dim);font-size:11px}"
-                       ".r{fill:var(--dim);font-size:11px;text-anchor:end}.c{fill:var(--dim);font-size:11px;text-anchor:middle}"
-                       ".grid{stroke:var(--grid);stroke-width:1}.prompt{fill:var(--prompt)}.decode{fill:var(--decode)}.draft{fill:var(--draft)}"
-                       ".wait{fill:var(--wait)}.pre{stroke:var(--line);fill:none;stroke-width:1}.bound{stroke:var(--g4);stroke-width:1.5;stroke-dasharray:6 4}"
-                       ".g0{fill:var(--g0)}.g1{fill:var(--g1)}.g2{fill:var(--g2)}.g3{fill:var(--g3)}.g4{fill:var(--g4)}</style>\n");
+    sg_buf_adds(
+        &p->b,
+        "<style>"
+        ":root{--bg:#fff;--ink:#1b1f24;--dim:#667080;--grid:#e4e8ee;--prompt:#f0a030;--decode:#2f6fd0;--draft:#9a5fc8;-"
+        "-line:#111;"
+        "--wait:#d8dde4;--g0:#2e9e6b;--g1:#8cc152;--g2:#f2c037;--g3:#ee7d31;--g4:#d62839}"
+        "@media(prefers-color-scheme:dark){:root{--bg:#14171c;--ink:#e8ebf0;--dim:#98a2b0;--grid:#2a3038;--prompt:#"
+        "e0983a;"
+        "--decode:#6ba0ee;--draft:#b98be0;--line:#fff;--wait:#39414c}}"
+        ".bg{fill:var(--bg)}.t{fill:var(--ink);font-size:20px;font-weight:600}.n{fill:var(--dim);font-size:13px}"
+        ".h{fill:var(--ink);font-size:13px;font-weight:600}.k{fill:var(--dim);font-size:11px}"
+        ".r{fill:var(--dim);font-size:11px;text-anchor:end}.c{fill:var(--dim);font-size:11px;text-anchor:middle}"
+        ".grid{stroke:var(--grid);stroke-width:1}.prompt{fill:var(--prompt)}.decode{fill:var(--decode)}.draft{fill:var("
+        "--draft)}"
+        ".wait{fill:var(--wait)}.pre{stroke:var(--line);fill:none;stroke-width:1}.bound{stroke:var(--g4);stroke-width:"
+        "1.5;stroke-dasharray:6 4}"
+        ".g0{fill:var(--g0)}.g1{fill:var(--g1)}.g2{fill:var(--g2)}.g3{fill:var(--g3)}.g4{fill:var(--g4)}</style>\n");
     sg_buf_addf(&p->b, "<rect class='bg' width='%d' height='%d'/>\n", (int)W, height);
     text(&p->b, 24, 34, "t", title);
     text(&p->b, 24, 56, "n", note);
@@ -111,7 +130,13 @@ typedef struct column {
 static column next_column(const picture *p, size_t *i)
 {
     const sg_record_step *s = &p->r->step[*i];
-    column c = {px(p, (double)s->start_us), fmax((double)s->us / p->us_px, 0.6), (double)s->us, (double)s->predicted_us, s->prompt, s->decode, s->draft};
+    column c = {px(p, (double)s->start_us),
+                fmax((double)s->us / p->us_px, 0.6),
+                (double)s->us,
+                (double)s->predicted_us,
+                s->prompt,
+                s->decode,
+                s->draft};
     double end = c.x + 1;
     for (++*i; *i < p->r->nstep && (s = &p->r->step[*i], px(p, (double)s->start_us + (double)s->us) < end); ++*i) {
         if (s->prompt + s->decode + s->draft > c.prompt + c.decode + c.draft)

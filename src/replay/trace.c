@@ -175,8 +175,8 @@ static sg_status read_object(sg_trace *t, const json_t *o, const char *what, siz
     const json_t *at = member(o, arrival_names), *prompt = member(o, prompt_names), *output = member(o, output_names);
     const json_t *hashes = json_object_get(o, "hash_ids"), *h;
     double ms = json_number_value(at), np = json_number_value(prompt), no = json_number_value(output);
-    if (!json_is_number(prompt) || !json_is_number(output) || !(np >= 0 && np <= SG_TRACE_TOKENS_MAX && no >= 0 && no <= SG_TRACE_TOKENS_MAX) ||
-        !(fabs(ms) < 1e15))
+    if (!json_is_number(prompt) || !json_is_number(output) ||
+        !(np >= 0 && np <= SG_TRACE_TOKENS_MAX && no >= 0 && no <= SG_TRACE_TOKENS_MAX) || !(fabs(ms) < 1e15))
         return sg_fail(err, SG_E_FORMAT, "%s: line %zu: no lengths", what, number);
     sg_trace_request r = {.arrival_us = (int64_t)(ms * 1000), .prompt = (int32_t)np, .output = (int32_t)no, .hash = t->nhash};
     size_t i;

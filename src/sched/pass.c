@@ -129,7 +129,8 @@ bool sg_pass_grow(sg_pass *w, int part)
 {
     const sg_plan_part *q = &w->p->part[part];
     const sg_gap *g = sg_pass_gap(w, q->index);
-    if (q->ntoken < sg_gap_left(g) || w->p->ntoken >= w->o->step_tokens_max || room(w, g, w->block + need(w, g, q->ntoken + q->ndraft)) <= q->ntoken + q->ndraft)
+    if (q->ntoken < sg_gap_left(g) || w->p->ntoken >= w->o->step_tokens_max ||
+        room(w, g, w->block + need(w, g, q->ntoken + q->ndraft)) <= q->ntoken + q->ndraft)
         return false;
     redo(w, part, q->ndraft + 1);
     return true;
