@@ -34,7 +34,7 @@ typedef struct sg_gap {
     int32_t expect;     /* tokens at which it will probably end, known < expect <= limit; 0: limit */
     int32_t draft;      /* guessed tokens behind the known ones; 0 without speculation */
     float accept;       /* probability that a guess is right, given that those before it are; 0 to 1 */
-    int32_t held_block; /* KV blocks in its table */
+    int32_t held_block; /* KV blocks in its table; waiting: those of its cached tokens that running requests hold anyway */
     int32_t own_block;  /* of these, those that can be had by others once it is thrown out */
     int32_t copy_block; /* 1: its last block is shared and partly filled, the next write copies it; else 0 */
     int32_t cached;     /* waiting: leading tokens that the prefix tree has, a hint; admission may find others */
