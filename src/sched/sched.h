@@ -104,7 +104,7 @@ void sg_plan_fini(sg_plan *plan);
  *   - keep to step_tokens_max rows, free_slot admissions and cap parts;
  *   - need no more blocks than are free, with what the victims own;
  *   - admit nobody in a step that throws somebody out;
- *   - plan something when some running request is not paused, or admit somebody. */
+ *   - plan something when some running request is not paused or somebody is admitted. */
 struct sg_policy {
     const char *name; /* "static:N" is found as "static" with a param */
     const char *summary;
