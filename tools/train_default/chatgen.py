@@ -138,6 +138,27 @@ def refuse(rng):
                    "That is too hard for me. I am a very small model.")
 
 
+def unknown(rng):
+    """Questions like those that it can answer, about what is not in the lexicon."""
+    land, name = rng.choice(UNKNOWN_COUNTRIES), rng.choice(UNKNOWN_ANIMALS)
+    who, thing = rng.choice(UNKNOWN_PEOPLE), rng.choice(UNKNOWN_THINGS)
+    big, many = rng.randrange(101, 100000), rng.randrange(11, 1000)
+    q, a = pick(
+        rng, (pick(rng, f"What is the capital of {land}?", f"Capital of {land}?", f"Tell me the capital of {land}."),
+              f"I do not know the capital of {land}."),
+        (pick(rng, f"What does {article(name)} eat?", f"Where does {article(name)} live?",
+              f"Tell me about {article(name)}.", f"What sound does {article(name)} make?",
+              f"What is {article(name)}?"), f"I do not know much about {article(name)}."),
+        (pick(rng, f"Who was {who}?", f"Who is {who}?", f"Tell me about {who}.", f"What did {who} do?",
+              f"When was {who} born?"), f"I do not know who {who} was."),
+        (pick(rng, f"What is {thing}?", f"How does {thing} work?", f"Explain {thing}.", f"Explain {thing} to me.",
+              f"Tell me about {thing}.", f"What do you know about {thing}?"), f"I do not know what {thing} is."
+         if rng.random() < 0.4 else "I do not know that. I am a very small model."),
+        (pick(rng, f"What is {big} + {many}?", f"What is {big} x {many}?", f"{big} - {many}",
+              f"How much is {big} * {many}?"), "That sum is too big for me. I can do sums up to one hundred."))
+    return q, a
+
+
 def feeling(rng):
     f = rng.choice(FEELINGS)
     q = pick(rng, f"I am {f}.", f"I feel {f} today.", f"I'm so {f}.", f"i am {f}")
@@ -267,31 +288,65 @@ def calendar(rng):
               ])
 
 
-def arithmetic(rng):
-    r = rng.random()
-    if r < 0.45:
-        x = rng.randrange(0, 21)
-        y = rng.randrange(0, 21 - x)
-        z, op, word = x + y, "+", "plus"
-    elif r < 0.85:
-        x = rng.randrange(0, 21)
-        y = rng.randrange(0, x + 1)
-        z, op, word = x - y, "-", "minus"
-    else:
-        x, y = rng.randrange(0, 6), rng.randrange(0, 11)
-        z, op, word = x * y, pick(rng, "x", "*"), "times"
-    if rng.random() < 0.25 and max(x, y, z) <= 20:
+def sum_text(rng, x, y, op):
+    """A question for x op y and its answer."""
+    z = {"+": x + y, "-": x - y, "x": x * y}[op]
+    word = {"+": "plus", "-": "minus", "x": "times"}[op]
+    if rng.random() < 0.2 and max(x, y, z) <= 20:
         return pick(
             rng, f"What is {NUMBERS[x]} {word} {NUMBERS[y]}?",
             f"How much is {NUMBERS[x]} {word} {NUMBERS[y]}?"), f"{cap(NUMBERS[x])} {word} {NUMBERS[y]} is {NUMBERS[z]}."
-    if rng.random() < 0.15 and op in "+-":
+    if rng.random() < 0.12 and op in "+-":
         who, item = rng.choice(NAMES), pick(rng, "apples", "books", "coins", "shells", "balls", "cookies")
         end = f"gets {y} more" if op == "+" else f"gives away {y}"
         return (f"{who} has {x} {item} and {end}. How many {item} does {who} have now?",
                 f"{x} {op} {y} = {z}, so {who} has {z} {item}.")
-    q = pick(rng, f"What is {x} {op} {y}?", f"{x} {op} {y} = ?", f"{x} {op} {y}", f"How much is {x} {op} {y}?",
-             f"Calculate {x} {op} {y}.", f"What is {x} {word} {y}?", f"What's {x}{op}{y}?", f"{x}{op}{y}=")
-    return q, f"{x} {word if word in q else op} {y} {'is' if word in q else '='} {z}."
+    sign = pick(rng, "x", "*") if op == "x" else op
+    q = pick(rng, f"What is {x} {sign} {y}?", f"{x} {sign} {y} = ?", f"{x} {sign} {y}", f"How much is {x} {sign} {y}?",
+             f"Calculate {x} {sign} {y}.", f"What is {x} {word} {y}?", f"What's {x}{sign}{y}?", f"{x}{sign}{y}=")
+    return q, f"{x} {word if word in q else sign} {y} {'is' if word in q else '='} {z}."
+
+
+def arithmetic(rng):
+    """Sums and differences within twenty, small products."""
+    r = rng.random()
+    if r < 0.45:
+        x = rng.randrange(0, 21)
+        return sum_text(rng, x, rng.randrange(0, 21 - x), "+")
+    if r < 0.85:
+        x = rng.randrange(0, 21)
+        return sum_text(rng, x, rng.randrange(0, x + 1), "-")
+    return sum_text(rng, rng.randrange(0, 6), rng.randrange(0, 11), "x")
+
+
+def arithmetic2(rng):
+    """Sums and differences within a hundred, products to ten times ten."""
+    r = rng.random()
+    if r < 0.45:
+        x = rng.randrange(0, 100)
+        return sum_text(rng, x, rng.randrange(0, 100 - x), "+")
+    if r < 0.75:
+        x = rng.randrange(0, 101)
+        return sum_text(rng, x, rng.randrange(0, x + 1), "-")
+    return sum_text(rng, rng.randrange(0, 11), rng.randrange(0, 11), "x")
+
+
+def structured(rng):
+    """Answers as JSON when the user asks for that."""
+    who, age, c, pet = rng.choice(NAMES), rng.randrange(3, 91), rng.choice(COLOURS), rng.choice(KIND_ANIMALS)
+    land, city = swap(rng, CAPITALS)
+    name, (_, home, _, _, legs) = swap(rng, ANIMALS)
+    words = rng.sample(COLOURS + FOODS + TOYS, 3)
+    ask = pick(rng, "Answer in JSON: ", "Reply in JSON. ", "As JSON: ", "Give me JSON: ")
+    return pick(
+        rng, (ask + f"{who} is {age} years old.", f'{{"name": "{who}", "age": {age}}}'),
+        (ask + f"{who} has {article(pet)} and likes {c}.",
+         f'{{"name": "{who}", "pet": "{pet}", "colour": "{c}"}}'),
+        (ask + f"What is the capital of {land}?", f'{{"country": "{land}", "capital": "{city}"}}'),
+        (ask + f"How many legs does {article(name)} have?", f'{{"animal": "{name}", "legs": {legs}}}'),
+        (pick(rng, f"Write {words[0]}, {words[1]} and {words[2]} as a JSON array.",
+              f"Make a JSON list of {words[0]}, {words[1]} and {words[2]}."),
+         f'["{words[0]}", "{words[1]}", "{words[2]}"]'))
 
 
 def number(rng):
@@ -578,12 +633,13 @@ def unknown_self(rng):
 
 
 PAIRS = [
-    hello, mood, identity, thanks, refuse, feeling, capital, colour, animal, opposite, calendar, arithmetic, number,
-    knowledge, listing, language, sentence, poem, joke
+    hello, mood, identity, thanks, refuse, unknown, feeling, capital, colour, animal, opposite, calendar, arithmetic,
+    arithmetic2, number, knowledge, listing, language, sentence, poem, joke, structured
 ]
 WEIGHTS = {
-    identity: 2.5, refuse: 2, capital: 2, animal: 3, arithmetic: 5, number: 1.5, knowledge: 2.5, colour: 1.5,
-    calendar: 1.5, sentence: 2, poem: 0.6, joke: 0.4, thanks: 0.7, language: 1.5
+    identity: 2.5, refuse: 2, unknown: 2, capital: 2, animal: 3, arithmetic: 5, arithmetic2: 3, number: 1.5,
+    knowledge: 2.5, colour: 1.5, calendar: 1.5, structured: 0.6, sentence: 2, poem: 0.6, joke: 0.4, thanks: 0.7,
+    language: 1.5
 }
 MAKERS = PAIRS + [unknown_self, goodbye]
 MAKER_WEIGHTS = [WEIGHTS.get(m, 0.2 if m is unknown_self else 0.5 if m is goodbye else 1.0) for m in MAKERS]
@@ -624,8 +680,11 @@ def conversation(rng):
 
 def facts(rng, count):
     """Conversations of questions with one right answer, sums above all: more facts a token than chats has."""
-    makers = [arithmetic, capital, colour, opposite, calendar, number, knowledge, animal, language, identity]
-    weights = [8, 2, 2, 1.5, 2, 2, 3, 4, 1.5, 1]
+    makers = [
+        arithmetic, arithmetic2, capital, colour, opposite, calendar, number, knowledge, animal, language, identity,
+        refuse, unknown
+    ]
+    weights = [6, 8, 2, 2, 1.5, 2, 2, 3, 4, 1.5, 1, 1, 1.5]
     for _ in range(count):
         turns = []
         for maker in rng.choices(makers, weights, k=rng.choice([1, 2, 4, 6, 8])):

@@ -25,14 +25,14 @@ from prepare import chat
 from train import read_tokens
 
 MAKERS = [
-    chatgen.capital, chatgen.colour, chatgen.opposite, chatgen.calendar, chatgen.arithmetic, chatgen.number,
-    chatgen.knowledge, chatgen.animal, chatgen.language
+    chatgen.capital, chatgen.colour, chatgen.opposite, chatgen.calendar, chatgen.arithmetic, chatgen.arithmetic2,
+    chatgen.number, chatgen.knowledge, chatgen.animal, chatgen.language, chatgen.unknown
 ]
 PROMPTS = [
     "Hello!", "Who are you?", "What is the capital of France?", "What is 7 + 8?", "What colour is the sky?",
     "Tell me a story about a fox.", "Write a sentence about a boat.", "Can a penguin fly?", "What comes after Friday?",
     "I am sad.", "Explain quantum physics.", "Name three animals.", "What is the opposite of hot?",
-    "Tell me a short story about a girl named Mia and her kite.", "Goodbye"
+    "Tell me a short story about a girl named Mia and her kite.", "Answer in JSON: Mia is 7 years old.", "Goodbye"
 ]
 
 

@@ -71,7 +71,7 @@ def main():
     w.add_file_type(gguf.LlamaFileType.MOSTLY_Q8_0)
     w.add_quantization_version(gguf.GGML_QUANT_VERSION)
     w.add_tokenizer_model("gpt2")
-    w.add_tokenizer_pre("gpt-2")
+    w.add_tokenizer_pre("smollm")
     w.add_token_list(tokens)
     w.add_token_types(
         [gguf.TokenType.CONTROL if t.startswith("<|") and t.endswith("|>") else gguf.TokenType.NORMAL for t in tokens])

@@ -278,3 +278,27 @@ def topics():
     """Single words that a story may be asked to be about."""
     out = list(ANIMALS) + [t for t in TOYS if " " not in t] + FOODS + PLACES + BEINGS + SKY + PLANTS + VEHICLES
     return sorted(set(out))
+
+# What the model is to say that it does not know.
+UNKNOWN_COUNTRIES = [
+    "Mongolia", "Nepal", "Ghana", "Bolivia", "Laos", "Oman", "Malta", "Fiji", "Chad", "Togo", "Iran", "Iraq",
+    "Nigeria", "Ecuador", "Croatia", "Latvia", "Estonia", "Morocco", "Tunisia", "Pakistan", "Sudan", "Zambia",
+    "Panama", "Jamaica", "Serbia", "Ukraine", "Cambodia", "Uganda", "Yemen"
+]
+UNKNOWN_ANIMALS = [
+    "platypus", "axolotl", "yak", "lynx", "otter", "walrus", "scorpion", "ostrich", "koala", "badger", "tapir",
+    "lobster", "gecko", "raven", "moose", "hyena", "jaguar", "pelican", "salmon", "weasel"
+]
+UNKNOWN_PEOPLE = [
+    "Napoleon", "Einstein", "Mozart", "Shakespeare", "Cleopatra", "Newton", "Darwin", "Beethoven", "Picasso",
+    "Julius Caesar", "Marie Curie", "Isaac Newton", "Albert Einstein", "Charles Dickens", "Plato", "Galileo",
+    "Columbus", "Gandhi"
+]
+UNKNOWN_THINGS = [
+    "photosynthesis", "electricity", "magnetism", "inflation", "democracy", "evolution", "energy", "an atom",
+    "a molecule", "a black hole", "a neural network", "a database", "a virus", "a protein", "the internet",
+    "blockchain", "relativity", "a prime number", "algebra", "geometry", "a verb", "capitalism", "the big bang",
+    "a volcano", "an earthquake", "a vaccine", "the speed of light", "a transistor", "oxygen", "nitrogen",
+    "a planet", "a galaxy", "the ozone layer", "entropy", "a contract", "insurance", "a mortgage", "an engine",
+    "a turbine", "a laser"
+]

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 class Config:
     vocab: int = 4096
     width: int = 256
-    layer: int = 8
+    layer: int = 6
     head: int = 8
     head_kv: int = 4
     head_dim: int = 32
@@ -47,6 +47,14 @@ def rotate(x, cos, sin):
     return torch.cat((a * cos - b * sin, b * cos + a * sin), dim=-1)
 
 
+def attend(q, k, v):
+    """Causal attention, q k v [B][H][T][E]."""
+    t = q.shape[2]
+    bias = torch.full((t, t), float("-inf")).triu(1)
+    p = torch.softmax((q @ k.mT).float() * q.shape[-1]**-0.5 + bias, -1)
+    return p.to(v.dtype) @ v
+
+
 class Block(nn.Module):
     def __init__(self, c: Config):
         super().__init__()
@@ -63,7 +71,7 @@ class Block(nn.Module):
         self.up = nn.Linear(c.width, c.ffn, bias=False)
         self.down = nn.Linear(c.ffn, c.width, bias=False)
 
-    def forward(self, x, cos, sin):
+    def forward(self, x, cos, sin, drop=0.0):
         c = self.c
         b, t, _ = x.shape
         h = self.attn_norm(x)
@@ -75,16 +83,17 @@ class Block(nn.Module):
         rep = c.head // c.head_kv
         k = k.repeat_interleave(rep, dim=1)
         v = v.transpose(1, 2).repeat_interleave(rep, dim=1)
-        y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-        x = x + self.o(y.transpose(1, 2).reshape(b, t, -1))
+        y = attend(q, k, v)
+        x = x + self.o(F.dropout(y.transpose(1, 2).reshape(b, t, -1), drop, drop > 0))
         h = self.ffn_norm(x)
-        return x + self.down(F.silu(self.gate(h)) * self.up(h))
+        return x + self.down(F.dropout(F.silu(self.gate(h)) * self.up(h), drop, drop > 0))
 
 
 class Model(nn.Module):
     def __init__(self, c: Config):
         super().__init__()
         self.c = c
+        self.drop = 0.0  # dropout, when training
         self.embed = nn.Embedding(c.vocab, c.width)
         self.blocks = nn.ModuleList(Block(c) for _ in range(c.layer))
         self.norm = RMSNorm(c.width, c.eps)
@@ -112,7 +121,7 @@ class Model(nn.Module):
             x = x.bfloat16()
         cos, sin = self.cos[:t].to(x.dtype), self.sin[:t].to(x.dtype)
         for block in self.blocks:
-            x = block(x, cos, sin)
+            x = block(x, cos, sin, self.drop)
         return self.norm(x)
 
     def forward(self, ids, targets=None):

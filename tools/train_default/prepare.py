@@ -1,12 +1,13 @@
 """Builds the tokenizer and the token files that train.py reads.
 
-    python prepare.py --out DIR --stories FILE... [--keep-tokenizer] [--chats N] [--seed N]
+    python prepare.py --out DIR --stories FILE... [--more FILE...] [--keep-tokenizer] [--chats N] [--seed N]
 
-Writes DIR/tokenizer.json (byte-level BPE, GPT-2 pre-tokeniser) and, for each
-source S, DIR/S.train.bin and DIR/S.held.bin: little-endian uint16 token ids,
-every document framed as <|bos|> text <|im_end|>.  The held-out part is one
-story in 64 by its place in a list shuffled with a fixed seed, so a held-out story
-is never trained on; for generated sources it comes from a seed of its own (short
+Writes DIR/tokenizer.json (byte-level BPE; the pre-tokeniser is GPT-2's, after every digit was set
+apart: "smollm" in GGUF) and, for each source S, DIR/S.train.bin and DIR/S.held.bin:
+little-endian uint16 token ids, every document framed as <|bos|> text <|im_end|>.
+The held-out part is one story of --stories in 64 by its place in a list shuffled
+with a fixed seed; a story of --more that starts like one of --stories is left out, so a held-out story
+is never trained on.  For generated sources it comes from a seed of its own (short
 conversations may then be equal to trained ones: there are only so many).
 """
 import argparse
@@ -17,7 +18,7 @@ import numpy as np
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 import lexicon
-from stories import Truecase, name_of, split, topic_of
+from stories import Truecase, name_of, read, rename, split, topic_of
 
 BOS, START, END = "<|bos|>", "<|im_start|>", "<|im_end|>"
 ASK_TOPIC = [
@@ -65,9 +66,17 @@ def story_documents(stories, rng):
             yield chat([("user", rng.choice(ASK_TOPIC).format(about)), ("assistant", lead + s)])
 
 
+def opening(story):
+    """The first letters of a story, by which two copies of it are known as one."""
+    return "".join(c for c in story.lower() if c.isalpha())[:60]
+
+
 def train_tokenizer(texts, vocab):
     tok = Tokenizer(models.BPE())
-    tok.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+    tok.pre_tokenizer = pre_tokenizers.Sequence([
+        pre_tokenizers.Digits(individual_digits=True),
+        pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+    ])
     tok.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(vocab_size=vocab,
                                   special_tokens=[BOS, START, END],
@@ -91,21 +100,21 @@ def main():
     ap = argparse.ArgumentParser()
     ap.add_argument("--out", type=pathlib.Path, required=True)
     ap.add_argument("--stories", nargs="*", default=[])
+    ap.add_argument("--more", nargs="*", default=[], help="stories for training only")
     ap.add_argument("--vocab", type=int, default=4096)
     ap.add_argument("--keep-tokenizer", action="store_true")
     ap.add_argument("--chats", type=int, default=0, help="generated conversations")
     ap.add_argument("--facts", type=int, default=0, help="generated conversations of short questions")
     ap.add_argument("--tales", type=int, default=0, help="generated stories")
-    ap.add_argument("--copies", type=int, default=3, help="passes over the stories, each framed anew")
+    ap.add_argument("--copies", type=int, default=3, help="passes over the stories, each framed and named anew")
     ap.add_argument("--seed", type=int, default=1)
     a = ap.parse_args()
     a.out.mkdir(parents=True, exist_ok=True)
     rng = random.Random(a.seed)
-    stories = []
+    stories, more = [], []
     if a.stories:
-        files = [split(open(p, encoding="utf-8", errors="replace").read()) for p in a.stories]
-        cased = [s for f in files for s in f if f[0] != f[0].lower()]
-        fix = Truecase(cased)
+        files = [split(read(p)) for p in a.stories]
+        fix = Truecase([s for f in files for s in f if f[0] != f[0].lower()])
         seen = {}
         for f in files:
             for s in f:
@@ -113,6 +122,9 @@ def main():
                 seen.setdefault(s[:80].lower(), s)
         stories = list(seen.values())
         random.Random(1).shuffle(stories)  # whatever --seed is: the held-out stories stay the same
+        known = {opening(s) for s in stories}
+        more = {opening(s): s for p in a.more for s in split(read(p))}
+        more = [s for o, s in more.items() if o not in known]
     path = a.out / "tokenizer.json"
     if a.keep_tokenizer:
         tok = Tokenizer.from_file(str(path))
@@ -120,12 +132,14 @@ def main():
         words = " ".join(str(getattr(lexicon, n))
                          for n in dir(lexicon)
                          if n.isupper()).translate(str.maketrans("", "", "'{}()[],:"))
-        tok = train_tokenizer(stories + [words] * 60 + generated_sample(), a.vocab)
+        tok = train_tokenizer(stories + more + [words] * 60 + generated_sample(), a.vocab)
         tok.save(str(path))
     if stories:
-        held, train = stories[::64], [s for i, s in enumerate(stories) if i % 64]
+        held, train = stories[::64], [s for i, s in enumerate(stories) if i % 64] + more
+        print(f"{len(train)} stories to train on, {sum(map(len, train))} characters; {len(held)} held out")
         write(tok, story_documents(held, rng), a.out / "stories.held.bin")
-        write(tok, (d for _ in range(a.copies) for d in story_documents(rng.sample(train, len(train)), rng)),
+        write(tok, (d for i in range(a.copies)
+               for d in story_documents([rename(s, rng) if i else s for s in rng.sample(train, len(train))], rng)),
               a.out / "stories.train.bin")
     for name, count in (("chats", a.chats), ("facts", a.facts), ("tales", a.tales)):
         if count:

@@ -6,6 +6,7 @@ opening formula starts the next story.  A file in lower case is given its
 capitals back: sentence starts, "I", and names learnt from cased files and from
 "named x" within the story.
 """
+import pathlib
 import re
 from collections import Counter
 
@@ -19,6 +20,19 @@ FIX = str.maketrans({
     "\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"', "\u2013": "-", "\u2014": "-", "\u2026": "...",
     "\u00a0": " ", "\u00e9": "e"
 })
+
+
+def read(path):
+    """The text of a file; of a .bin file, GPT-2 token ids in uint16, by vocab.json and merges.txt beside it."""
+    path = pathlib.Path(path)
+    if path.suffix != ".bin":
+        return path.read_text(encoding="utf-8", errors="replace")
+    import numpy as np
+    from tokenizers import ByteLevelBPETokenizer
+    tok = ByteLevelBPETokenizer(str(path.with_name("vocab.json")), str(path.with_name("merges.txt")))
+    ids = np.fromfile(path, dtype="<u2")
+    documents = np.split(ids, np.flatnonzero(ids == 50256))
+    return "<|endoftext|>".join(tok.decode_batch([d[d != 50256].tolist() for d in documents]))
 
 
 def split(text):
@@ -62,6 +76,21 @@ class Truecase:
         s = re.sub(r"\b[a-z]+\b", lambda m: m.group().capitalize() if m.group() in names else m.group(), s)
         return re.sub(r"(?:^|(?<=[.!?] )|(?<=[.!?]\" )|(?<=\n)|(?<=[ \n]\")|(?<=^\"))([a-z])",
                       lambda m: m.group(1).upper(), s)
+
+
+NOT_ONLY_NAMES = {"Daisy", "Rose", "Mark", "Ruby", "Ivy", "Spot", "Bill", "Hope", "Sky", "Star", "Fluffy"}
+
+
+def rename(story, rng):
+    """The story with the names in it changed for others, mostly: what is said of a name must come from the story."""
+    if rng.random() < 0.3:
+        return story
+    words, new = set(re.findall(r"[A-Z][a-z]+", story)), {}
+    for names in (GIRLS, BOYS):
+        old = [n for n in names if n in words and n not in NOT_ONLY_NAMES]
+        free = [n for n in names if n not in words and n not in NOT_ONLY_NAMES]
+        new.update(zip(old, rng.sample(free, min(len(old), len(free)))))
+    return re.sub(r"\b[A-Z][a-z]+\b", lambda m: new.get(m.group(), m.group()), story)
 
 
 def topic_of(story, rng, words=frozenset(topics())):

@@ -9,6 +9,9 @@ there, and --mix may then differ.  Matrices inside the blocks are trained with
 Muon (momentum orthogonalised by a Newton-Schulz iteration), the embedding and
 the norms with AdamW.  An exponential average of the weights is kept and is
 what export.py takes.  RUN/log.jsonl gets one line per evaluation.
+
+Loss and gradients come from step.c (fast.py), several times as fast as PyTorch on a CPU with
+AMX; on any other machine the same is done by PyTorch.
 """
 import argparse
 import dataclasses
@@ -17,6 +20,7 @@ import json
 import os
 import pathlib
 import signal
+import subprocess
 import time
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -25,6 +29,7 @@ import numpy as np
 import torch
 from tokenizers import Tokenizer
 
+from fast import Step
 from model import Config, Model
 
 
@@ -84,7 +89,7 @@ def orthogonalise(g, steps=5):
 
 
 class Muon(torch.optim.Optimizer):
-    def __init__(self, params, lr, momentum=0.95, decay=0.01):
+    def __init__(self, params, lr, momentum=0.95, decay=0.1):
         super().__init__(params, dict(lr=lr, momentum=momentum, decay=decay))
 
     @torch.no_grad()
@@ -102,16 +107,32 @@ class Muon(torch.optim.Optimizer):
                     p.mul_(1 - group["lr"] * group["decay"]).add_(u, alpha=-group["lr"] * scale)
 
 
-@torch.no_grad()
-def evaluate(model, data, names, length=512, rows=24):
-    """Mean loss in nats per token on the head of each held-out file."""
+class Plain:
+    """What fast.Step does, by PyTorch."""
+    def __init__(self, model):
+        self.model, self.compiled = model, torch.compile(model)
+
+    def weights(self):
+        pass
+
+    def run(self, x, y, scale, drop=0.0):
+        self.model.drop = drop
+        n = int((y >= 0).sum())
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            loss = self.compiled(x, y) * n
+        (loss * scale).backward()
+        return loss.item()
+
+
+def evaluate(engine, data, names, rows, length=256):
+    """Mean loss in nats per token on the head of each held-out file, of the weights that engine has."""
     out = {}
     for name in names:
         ids, targets = read_tokens(data / f"{name}.held.bin", data)
-        n = min(rows, (len(ids) - 1) // length)
+        n = min(96, (len(ids) - 1) // length) // rows * rows
         x, y = batch([(ids[i:i + length], targets[i + 1:i + length + 1]) for i in range(0, n * length, length)])
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            out[name] = round(float(np.mean([model(x[i:i + 4], y[i:i + 4]).item() for i in range(0, n - 3, 4)])), 4)
+        total = sum(engine.run(x[i:i + rows], y[i:i + rows], 0.0) for i in range(0, n, rows))
+        out[name] = round(total / max(int((y >= 0).sum()), 1), 4)
     return out
 
 
@@ -122,11 +143,12 @@ def main():
     ap.add_argument("--mix", default="stories:1", help="source:weight,...")
     ap.add_argument("--until", type=clock, required=True)
     ap.add_argument("--decay-from", type=clock, required=True)
-    ap.add_argument("--layer", type=int, default=5)
+    ap.add_argument("--layer", type=int, default=6)
     ap.add_argument("--length", type=int, default=512)
     ap.add_argument("--rows", type=int, default=4, help="rows per micro-batch")
     ap.add_argument("--accumulate", type=int, default=4)
     ap.add_argument("--lr", type=float, default=0.02, help="Muon; AdamW gets 0.15 of it")
+    ap.add_argument("--drop", type=float, default=0.1, help="dropout before the output and down matrices")
     ap.add_argument("--save", type=int, default=150)
     ap.add_argument("--threads", type=int, default=2)
     ap.add_argument("--seed", type=int, default=1)
@@ -154,7 +176,11 @@ def main():
     weights = np.array(weights) / sum(weights)
     sources = [Source(a.data / f"{n}.train.bin", a.data) for n in names]
     rng = np.random.default_rng(a.seed + step)
-    compiled = torch.compile(model)
+    try:
+        engine = Step(model, a.rows * a.length)
+    except (RuntimeError, OSError, subprocess.CalledProcessError) as e:
+        print(f"no fast step: {e}")
+        engine = Plain(model)
 
     def save():
         tmp = state.with_suffix(".tmp")
@@ -169,6 +195,15 @@ def main():
                  mix=a.mix), tmp)
         tmp.rename(state)
 
+    def held():
+        live = {k: v.clone() for k, v in model.state_dict().items()}
+        model.load_state_dict(average)
+        engine.weights()
+        out = evaluate(engine, a.data, names, a.rows)
+        model.load_state_dict(live)
+        model.zero_grad(set_to_none=False)
+        return out
+
     stop = []
     signal.signal(signal.SIGTERM, lambda *_: stop.append(True))
     last_save = last = time.time()
@@ -178,38 +213,36 @@ def main():
         for o, lr in zip(optims, base):
             for g in o.param_groups:
                 g["lr"] = lr * fraction * min(1.0, (step + 1) / 60)
-        for _ in range(a.accumulate):
-            rows = [sources[rng.choice(len(sources), p=weights)].row(rng, a.length) for _ in range(a.rows)]
-            x, y = batch(rows)
-            with torch.autocast("cpu", dtype=torch.bfloat16):
-                loss = compiled(x, y)
-            (loss / a.accumulate).backward()
-            losses.append(loss.item())
+        parts = [
+            batch([sources[rng.choice(len(sources), p=weights)].row(rng, a.length) for _ in range(a.rows)])
+            for _ in range(a.accumulate)
+        ]
+        count = sum(int((y >= 0).sum()) for _, y in parts)
+        engine.weights()
+        losses.append(sum(engine.run(x, y, 1 / count, a.drop) for x, y in parts) / count)
         torch.nn.utils.clip_grad_norm_(rest, 1.0)
         for o in optims:
             o.step()
-        model.zero_grad(set_to_none=True)
+        model.zero_grad(set_to_none=False)
         step += 1
         tokens += a.accumulate * a.rows * a.length
-        keep = min(0.99, step / (step + 10))
-        for k, v in model.state_dict().items():
-            average[k].lerp_(v, 1 - keep)
+        if step % 4 == 0:
+            keep = min(0.96, step / (step + 40))
+            for k, v in model.state_dict().items():
+                average[k].lerp_(v, 1 - keep)
         seconds += time.time() - now
         if step % 20 == 0:
             print(
-                f"{time.strftime('%H:%M:%S')} step {step} loss {np.mean(losses[-80:]):.4f} lr x{fraction:.2f} "
+                f"{time.strftime('%H:%M:%S')} step {step} loss {np.mean(losses[-20:]):.4f} lr x{fraction:.2f} "
                 f"tokens {tokens/1e6:.2f}M {20 * a.accumulate * a.rows * a.length / (time.time() - last):.0f} tok/s",
                 flush=True)
             last = time.time()
         if time.time() - last_save > a.save:
             save()
+            print("held", held(), flush=True)
             last_save = time.time()
     save()
-    live = {k: v.clone() for k, v in model.state_dict().items()}
-    model.load_state_dict(average)
-    held = evaluate(model, a.data, names)
-    model.load_state_dict(live)
-    line = dict(step=step, tokens=tokens, seconds=round(seconds), held=held, mix=a.mix)
+    line = dict(step=step, tokens=tokens, seconds=round(seconds), held=held(), mix=a.mix)
     print(line)
     with open(a.run / "log.jsonl", "a") as f:
         f.write(json.dumps(line) + "\n")
