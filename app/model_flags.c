@@ -17,6 +17,7 @@ const option model_flag_options[] = {
     {NULL, "--seed", OPT_UINT, &model_flag.seed, "S", "seed of the sampler"},
     {NULL, "--exact", OPT_FLAG, &model_flag.exact, NULL,
      "the reference path: weights as stored, everything in float32, slow"},
+    {NULL, "--no-prefix-cache", OPT_FLAG, &model_flag.no_prefix_cache, NULL, "compute every prompt anew"},
     {NULL, "--tokenizer", OPT_STR, &model_flag.tokenizer, "F", "tokenizer file for a llama2.c model"},
     {NULL, "--quiet", OPT_FLAG, &model_flag.quiet, NULL, "no progress on standard error"},
     {0}};
@@ -75,5 +76,6 @@ sg_engine_options model_flags_engine(const command *c, const char *model)
                                .memory_bytes = e.memory_bytes,
                                .threads = e.threads,
                                .ctx = e.ctx,
-                               .exact = e.exact};
+                               .exact = e.exact,
+                               .no_prefix_cache = model_flag.no_prefix_cache};
 }

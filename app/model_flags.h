@@ -10,7 +10,7 @@ typedef struct model_flags {
     int64_t threads, ctx;
     uint64_t memory, seed; /* seed: SEED_NONE when not given */
     const char *kv_type, *tokenizer;
-    bool exact, quiet;
+    bool exact, quiet, no_prefix_cache;
 } model_flags;
 
 extern model_flags model_flag;            /* filled by options_parse */

@@ -322,6 +322,7 @@ typedef struct sg_engine_options {
     double slo_tbt_ms;     /* wanted bound on the time between tokens: sizes the steps beside decoding requests by the
                             * measured time of a token; 0: step_tokens counts */
     bool exact;            /* the reference path: everything in float32, slow */
+    bool no_prefix_cache;  /* compute every prompt anew */
     void (*on_step)(void *arg, const sg_step_info *info); /* after every step, in the loop's thread: must not block; or NULL */
     void *on_step_arg;
 } sg_engine_options;
@@ -371,13 +372,26 @@ typedef struct sg_histogram {
 extern const double sg_seconds_bound[SG_NBUCKET]; /* 1 ms to 300 s */
 extern const double sg_tokens_bound[SG_NBUCKET];  /* 1 to 32768, powers of two */
 
+/* Why the part of a prompt that was found computed ended where it did. */
+typedef enum sg_prefix_end {
+    SG_PREFIX_WHOLE,    /* every token that was asked for is there */
+    SG_PREFIX_COLD,     /* nothing of this name space begins with the first token */
+    SG_PREFIX_DIVERGED, /* what is there goes on differently */
+    SG_PREFIX_SHORT,    /* what is there ends */
+    SG_PREFIX_NEND
+} sg_prefix_end;
+
 /* What the engine has done since it was opened. */
 typedef struct sg_engine_stats {
     uint64_t nrunning, nwaiting;          /* now */
-    uint64_t kv_block, kv_block_reserved; /* now */
+    uint64_t kv_block, kv_block_reserved; /* now; reserved: in use by running requests */
     uint64_t prompt_tokens, generated_tokens, steps;
     uint64_t finished[4]; /* by sg_finish */
     uint64_t rejected;    /* SG_E_BUSY */
+    uint64_t preemptions, recomputed_tokens; /* blocks taken from a running request for others, and what that cost */
+    uint64_t prefix_block; /* now: KV blocks in the prefix tree */
+    uint64_t prefix_hit_tokens, prefix_evicted, prefix_waits; /* prompt tokens found; blocks; held for the same prefix */
+    uint64_t prefix_end[SG_PREFIX_NEND + 1]; /* requests by why their match ended; the last: no tree */
     sg_histogram queue_seconds, first_token_seconds, inter_token_seconds, request_seconds;
     sg_histogram step_prefill_seconds, step_decode_seconds; /* steps with and without a part of a prompt */
     sg_histogram step_tokens;
@@ -429,6 +443,8 @@ typedef struct sg_request_options {
     int logprobs;       /* -1: none; 0 to 20: the token's log-probability and so many of the likeliest */
     bool ignore_eos;    /* go on after end-of-text until max_tokens */
     uint32_t tenant;
+    int priority;       /* 0 interactive, 1 normal (default), 2 batch */
+    uint64_t space;     /* requests of other name spaces do not see its prefixes */
     /* Called by the step loop when events have come; must not block nor call back into the request.  Never called
      * once the end event has been read. */
     void (*notify)(void *arg);

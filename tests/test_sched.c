@@ -114,8 +114,8 @@ static bool apply_parts(load *m, const bool out[RUNNING], int old)
     }
     m->drafted += ndraft;
     HOLDS(rows == p->ntoken && ndraft == p->ndraft && ndecode == p->ndecode && rows <= m->options.step_tokens_max);
-    HOLDS(p->npart > 0 || p->nadmit > 0 || ready == 0);
-    HOLDS(p->npart > 0 || p->nadmit > 0 || m->nwaiting == 0 || old > 0); /* an empty machine takes somebody in */
+    HOLDS(p->npart > 0 || (p->nadmit == 0 && ready == 0));
+    HOLDS(p->npart > 0 || m->nwaiting == 0 || old > 0); /* an empty machine takes somebody in */
     return true;
 }
 

@@ -61,47 +61,65 @@ static bool sample(sg_engine *e, sg_request *r, float *logits, sg_finish *how, s
     return r->known < r->limit;
 }
 
-void sg_engine_absorb(sg_engine *e, const sg_plan *plan, const sg_batch *b)
+static void leave(sg_engine *e, const sg_request *r)
 {
-    for (int s = 0; s < plan->npart; s++)
-        e->running[plan->part[s].index]->computed += plan->part[s].ntoken;
+    for (int k = 0; k < e->nrunning; k++)
+        if (e->running[k] == r) {
+            memmove(e->running + k, e->running + k + 1, (size_t)(--e->nrunning - k) * sizeof *e->running);
+            return;
+        }
+}
+
+/* What was computed is there for others from now on. */
+static void remember(sg_engine *e, sg_request *r, int before)
+{
+    int block = sg_kv_pool_block(e->lm.pool);
+    bool tail = r->followed && before < r->nprompt && r->computed >= r->nprompt;
+    if (tail || before / block != r->computed / block)
+        sg_request_remember(e, r, tail);
+}
+
+void sg_engine_absorb(sg_engine *e, const sg_batch *b)
+{
+    for (int s = 0; s < e->nwork; s++) {
+        sg_request *r = e->work[s].request;
+        r->computed += e->work[s].ntoken;
+        remember(e, r, r->computed - e->work[s].ntoken);
+    }
     for (int i = 0; i < b->nout; i++) {
         sg_finish how;
         sg_error error;
         sg_request *r = e->logit_request[i];
         if (sample(e, r, e->logits + (size_t)i * (size_t)e->lm.nvocab, &how, &error))
             continue;
-        for (int k = 0; k < e->nrunning; k++)
-            if (e->running[k] == r) {
-                memmove(e->running + k, e->running + k + 1, (size_t)(--e->nrunning - k) * sizeof *e->running);
-                break;
-            }
+        leave(e, r);
         sg_engine_finish(e, r, how, how == SG_FINISH_ERROR ? &error : NULL);
     }
 }
 
-void sg_engine_count_step(sg_engine *e, const sg_plan *plan, int64_t us)
+void sg_engine_count_step(sg_engine *e, const sg_batch *b, int64_t us)
 {
     int nprompt = 0;
-    if (plan->ntoken >= 16) {
-        double row_us = (double)us / plan->ntoken;
+    if (b->nrow >= 16) {
+        double row_us = (double)us / b->nrow;
         e->row_us = e->row_us > 0 ? 0.75 * e->row_us + 0.25 * row_us : row_us;
     }
-    for (int s = 0; s < plan->npart; s++) {
-        const sg_request *r = e->running[plan->part[s].index];
+    for (int s = 0; s < e->nwork; s++) {
+        const sg_request *r = e->work[s].request;
         int left = r->nprompt - r->computed;
         if (left > 0)
-            nprompt += left < plan->part[s].ntoken ? left : plan->part[s].ntoken;
+            nprompt += left < e->work[s].ntoken ? left : e->work[s].ntoken;
     }
     pthread_mutex_lock(&e->stats_lock);
     e->stats.steps++;
     e->stats.prompt_tokens += (uint64_t)nprompt;
     sg_engine_observe(nprompt ? &e->stats.step_prefill_seconds : &e->stats.step_decode_seconds, sg_seconds_bound, sg_seconds(us));
-    sg_engine_observe(&e->stats.step_tokens, sg_tokens_bound, plan->ntoken);
+    sg_engine_observe(&e->stats.step_tokens, sg_tokens_bound, b->nrow);
     pthread_mutex_unlock(&e->stats_lock);
+    const sg_plan *plan = &e->plan;
     if (e->on_step)
         e->on_step(e->on_step_arg, &(sg_step_info){.start_us = sg_clock_us() - us, .us = (double)us, .predicted_us = plan->predicted_us,
-                                                   .prompt_tokens = nprompt, .decode_tokens = plan->ntoken - plan->ndraft - nprompt,
+                                                   .prompt_tokens = nprompt, .decode_tokens = b->nrow - plan->ndraft - nprompt,
                                                    .draft_tokens = plan->ndraft, .running = e->nrunning, .waiting = e->nwaiting,
                                                    .preempted = plan->nvictim, .seen = e->nstep - 1});
 }
@@ -111,6 +129,8 @@ void sg_engine_count_now(sg_engine *e)
     pthread_mutex_lock(&e->stats_lock);
     e->stats.nrunning = (uint64_t)e->nrunning;
     e->stats.nwaiting = (uint64_t)e->nwaiting;
-    e->stats.kv_block_reserved = (uint64_t)e->reserved_block;
+    int nidle = sg_kv_pool_nidle(e->lm.pool);
+    e->stats.kv_block_reserved = (uint64_t)(sg_kv_pool_nblock(e->lm.pool) - sg_kv_pool_nfree(e->lm.pool) - nidle);
+    e->stats.prefix_block = e->prefix ? (uint64_t)sg_prefix_nblock(e->prefix) : 0;
     pthread_mutex_unlock(&e->stats_lock);
 }

@@ -12,7 +12,7 @@
 
 #include <string.h>
 
-enum { RUNNING = 32, WAITING = 256, STEP_TOKENS = 64, RUNNING_MAX = 1024, WAITING_MAX = 1 << 20 };
+enum { RUNNING = 32, WAITING = 256, STEP_TOKENS = 64, SHOW = 256, ANSWER = 64, RUNNING_MAX = 1024, WAITING_MAX = 1 << 20 };
 
 const double sg_seconds_bound[SG_NBUCKET] = {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300};
 const double sg_tokens_bound[SG_NBUCKET] = {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768};
@@ -22,10 +22,15 @@ void sg_memory_free(void *p) { sg_free(p); }
 static sg_status allocate(sg_engine *e, sg_error *err)
 {
     size_t run = (size_t)e->max_running, rows = (size_t)e->lm.max_rows;
-    e->waiting = sg_calloc((size_t)e->max_waiting, sizeof *e->waiting);
+    size_t queue = (size_t)e->max_waiting + run; /* preempted ones wait too */
+    e->nshow_max = (int)(queue < SHOW ? queue : SHOW);
+    e->waiting = sg_calloc(queue, sizeof *e->waiting);
+    e->shown = sg_calloc((size_t)e->nshow_max, sizeof *e->shown);
+    e->match_block = sg_calloc((size_t)sg_kv_blocks_for(e->lm.ctx, sg_kv_pool_block(e->lm.pool)), sizeof *e->match_block);
+    e->work = sg_calloc(run, sizeof *e->work);
     e->running = sg_calloc(run, sizeof *e->running);
     e->gap_running = sg_calloc(run, sizeof *e->gap_running);
-    e->gap_waiting = sg_calloc(run, sizeof *e->gap_waiting);
+    e->gap_waiting = sg_calloc((size_t)e->nshow_max, sizeof *e->gap_waiting);
     e->row_token = sg_calloc(rows, sizeof *e->row_token);
     e->row_seq = sg_calloc(rows, sizeof *e->row_seq);
     e->row_pos = sg_calloc(rows, sizeof *e->row_pos);
@@ -36,22 +41,30 @@ static sg_status allocate(sg_engine *e, sg_error *err)
     e->logits = sg_calloc(run * (size_t)e->lm.nvocab, sizeof *e->logits);
     e->piece = sg_calloc(1, e->lm.piece_bytes_max + 1);
     e->sampler = sg_sampler_new((size_t)e->lm.nvocab);
-    if (!e->waiting || !e->running || !e->gap_running || !e->gap_waiting || !e->row_token ||
+    if (!e->shown || !e->match_block || !e->work || !e->waiting || !e->running || !e->gap_running || !e->gap_waiting || !e->row_token ||
         !e->row_seq || !e->row_pos || !e->extent || !e->logit_row || !e->seqs || !e->logit_request || !e->logits || !e->piece ||
         !e->sampler)
         return sg_fail_nomem(err, "the step loop");
-    return sg_plan_init(&e->plan, e->max_running, e->max_running, err);
+    return sg_plan_init(&e->plan, e->max_running, e->nshow_max, err);
 }
 
-/* Joins the loop first, which gives all blocks back; accepts a half-built engine. */
+/* Joins the loop and ends what is left, which gives all blocks back; accepts a half-built engine. */
 static void destroy(sg_engine *e)
 {
     if (e->started)
         pthread_join(e->thread, NULL);
+    if (e->waiting && e->running) {
+        sg_engine_gather(e, false);
+        sg_engine_sweep(e, true);
+    }
+    sg_prefix_close(e->prefix);
     if (e->lm.close)
         e->lm.close(e->lm.self);
     sg_sampler_free(e->sampler);
     sg_free(e->waiting);
+    sg_free(e->shown);
+    sg_free(e->match_block);
+    sg_free(e->work);
     sg_free(e->running);
     sg_free(e->gap_running);
     sg_free(e->gap_waiting);
@@ -110,17 +123,26 @@ static sg_status check_options(sg_engine *e, const sg_engine_options *o, sg_erro
     e->max_waiting = o->max_waiting ? o->max_waiting : WAITING;
     if (e->max_running > e->lm.max_logits)
         e->max_running = e->lm.max_logits;
-    e->sched = (sg_sched_options){.step_tokens = o->step_tokens ? o->step_tokens : STEP_TOKENS, .step_tokens_max = e->lm.max_rows};
+    e->sched = (sg_sched_options){.step_tokens = o->step_tokens ? o->step_tokens : STEP_TOKENS, .step_tokens_max = e->lm.max_rows,
+                                  .preempt = true};
     return sg_policy_find(&e->sched, o->policy, err);
 }
 
-static sg_status start(sg_engine *e, const sg_engine_options *o, sg_error *err)
+static sg_status set_up(sg_engine *e, const sg_engine_options *o, sg_error *err)
 {
     SG_TRY(check_options(e, o, err));
     SG_TRY(allocate(e, err));
+    if (!o->no_prefix_cache)
+        SG_TRY(sg_prefix_open(&e->prefix, e->lm.pool, err));
+    e->answer_tokens = ANSWER;
     if (!(e->name = sg_engine_name_of(o)))
         return sg_fail_nomem(err, "an engine");
     e->stats.kv_block = (uint64_t)sg_kv_pool_nblock(e->lm.pool);
+    return SG_OK;
+}
+
+static sg_status start_thread(sg_engine *e, sg_error *err)
+{
     int sys = pthread_create(&e->thread, NULL, sg_engine_loop, e);
     if (sys)
         return sg_fail_sys(err, sys, "cannot start the step loop");
@@ -128,7 +150,7 @@ static sg_status start(sg_engine *e, const sg_engine_options *o, sg_error *err)
     return SG_OK;
 }
 
-sg_status sg_engine_open_lm(sg_engine **engine, sg_lm *lm, const sg_engine_options *o, sg_error *err)
+sg_status sg_engine_make_lm(sg_engine **engine, sg_lm *lm, const sg_engine_options *o, sg_error *err)
 {
     sg_engine *e = sg_calloc(1, sizeof *e);
     if (!e) {
@@ -140,7 +162,20 @@ sg_status sg_engine_open_lm(sg_engine **engine, sg_lm *lm, const sg_engine_optio
     pthread_mutex_init(&e->stats_lock, NULL);
     pthread_cond_init(&e->wake, NULL);
     e->inbox_end = &e->inbox;
-    sg_status st = start(e, o, err);
+    sg_status st = set_up(e, o, err);
+    if (st != SG_OK) {
+        destroy(e);
+        return st;
+    }
+    *engine = e;
+    return SG_OK;
+}
+
+sg_status sg_engine_open_lm(sg_engine **engine, sg_lm *lm, const sg_engine_options *o, sg_error *err)
+{
+    sg_engine *e;
+    SG_TRY(sg_engine_make_lm(&e, lm, o, err));
+    sg_status st = start_thread(e, err);
     if (st != SG_OK) {
         destroy(e);
         return st;

@@ -7,8 +7,7 @@
  *     reader           takes events from the request's ring
  *     anyone           sets request.cancelled
  *
- *         submit --inbox--> waiting --admit--> running --finish--> (ended)
- *                    \______________ cancel, error ______________/
+ * The life of a request is a state machine; admit.c has its picture and its table.
  *
  * A request has two references: the reader's (sg_request_free) and the loop's (its end).  Locks:
  * engine.lock guards the inbox, request.lock the ring.  Who holds a request.lock may take the engine.lock,
@@ -20,6 +19,7 @@
 #include "base/error.h"
 #include "engine/lm.h"
 #include "engine/stop.h"
+#include "kv/prefix.h"
 #include "sample/sampler.h"
 #include "sched/sched.h"
 
@@ -34,7 +34,17 @@ typedef struct sg_entry {
     double logprob;
 } sg_entry;
 
-typedef enum sg_request_state { SG_REQUEST_WAITING, SG_REQUEST_RUNNING, SG_REQUEST_ENDED } sg_request_state;
+typedef enum sg_request_state {
+    SG_REQUEST_QUEUED,    /* in the inbox */
+    SG_REQUEST_WAITING,   /* in the waiting list, to be admitted */
+    SG_REQUEST_HELD,      /* waiting too, for another request that computes the same prefix right now */
+    SG_REQUEST_PREFILL,   /* runs: its gap is wider than the one token that was sampled last */
+    SG_REQUEST_DECODE,    /* runs: every step closes its gap */
+    SG_REQUEST_PAUSED,    /* runs, and its reader is behind */
+    SG_REQUEST_PREEMPTED, /* in the waiting list again, its blocks given for others; will be recomputed */
+    SG_REQUEST_ENDED,
+    SG_REQUEST_NSTATE
+} sg_request_state;
 
 struct sg_request {
     _Atomic int refs;
@@ -49,20 +59,30 @@ struct sg_request {
     int ntop;           /* -1: no log-probabilities */
     bool ignore_eos;
     uint32_t tenant;
+    uint8_t priority; /* SG_PRIORITY_... */
+    uint64_t space;   /* name space of its prefixes */
     void (*notify)(void *arg);
     void *arg;
 
     /* the loop's */
     sg_request *next; /* inbox */
     sg_request_state state;
-    int32_t *token; /* [limit] */
-    int known, computed, need_block;
-    sg_kv_seq *seq; /* its blocks are taken as it grows, out of the need_block that admission reserved */
+    uint64_t serial; /* rises with arrival */
+    int32_t *token;  /* [limit] */
+    int known, computed;
+    sg_kv_seq *seq; /* its blocks are taken as it grows */
+    int looked, looked_busy; /* waiting: tokens of it that the prefix tree had... */
+    uint64_t looked_version; /* ...when it was this old, and how many full blocks of them somebody used */
+    uint64_t leader; /* held: the serial of the request that it waits for... */
+    int leader_at;   /* ...to have computed so many tokens */
+    bool followed;   /* somebody is held until its prompt is computed */
+    bool waited;     /* it was held before */
     sg_stop stop;
     void *decoder;
     void (*decoder_free)(void *decoder);
     uint64_t fed; /* bytes of text decoded */
-    bool gone;    /* to be taken out of the running list */
+    uint16_t npreempt;
+    bool gone;    /* to be taken out of its list */
     int64_t submit_us, admit_us, first_us, last_us;
 
     /* the ring: head <= published <= produced; [published, produced) is held back for stop strings */
@@ -82,6 +102,12 @@ struct sg_request {
     char tail[16]; /* text of the end event */
     size_t ntail;
 };
+
+/* A request's part of the step. */
+typedef struct sg_work {
+    sg_request *request;
+    int ntoken;
+} sg_work;
 
 struct sg_engine {
     sg_lm lm;
@@ -104,12 +130,21 @@ struct sg_engine {
 
     /* the loop's */
     sg_request **waiting, **running;
-    int nwaiting, nrunning;
-    int reserved_block; /* sum of need_block over running, for statistics */
+    int nwaiting, nrunning; /* waiting: in order of arrival, but who was preempted stands first */
+    int nshown;
+    sg_request **shown; /* [nshow_max] the waiting requests of the snapshot */
+    int nshow_max;
+    uint64_t serial, epoch; /* epoch: rises when blocks change hands */
+    double answer_tokens; /* recent length of answers */
+    sg_prefix *prefix;    /* NULL: no reuse */
+    int32_t *match_block; /* [blocks of a sequence] */
+    uint32_t transition[SG_REQUEST_NSTATE][SG_REQUEST_NSTATE]; /* how often each was taken, for tests */
     double row_us; /* recent time of a row in steps of many rows; 0: not known yet */
     sg_gap *gap_running, *gap_waiting;
     sg_plan plan;
     uint64_t nstep;
+    sg_work *work; /* [max_running] */
+    int nwork;
     int32_t *row_token, *row_seq, *row_pos; /* [max_rows] */
     int32_t *extent, *logit_row;            /* [max_running] */
     sg_kv_seq **seqs;
@@ -134,6 +169,8 @@ void sg_request_end(sg_request *r, sg_finish finish, const sg_error *error);
 /* engine.c */
 /* Start an engine over a model that is loaded; takes over *lm, also on failure. */
 sg_status sg_engine_open_lm(sg_engine **engine, sg_lm *lm, const sg_engine_options *options, sg_error *err);
+/* The same without a thread: the caller takes the turns (tests that must be repeatable). */
+sg_status sg_engine_make_lm(sg_engine **engine, sg_lm *lm, const sg_engine_options *options, sg_error *err);
 /* Wake the loop: a reader has made room, or a request was cancelled. */
 void sg_engine_nudge(sg_engine *e);
 
@@ -142,6 +179,9 @@ sg_status sg_lm_open(sg_lm *lm, const sg_engine_options *options, sg_error *err)
 
 /* step.c */
 void *sg_engine_loop(void *engine);
+/* One turn of the loop; *idle says whether it may sleep, and then whether there was nothing to do.  False when the engine
+ * closes. */
+bool sg_engine_turn(sg_engine *e, bool *idle);
 
 /* admit.c: the loop's lists. */
 /* Move the inbox to the waiting list; wait for something when `idle`.  False when the engine closes. */
@@ -149,16 +189,39 @@ bool sg_engine_gather(sg_engine *e, bool idle);
 /* End a request that its list does not hold any more; it may be gone on return. */
 void sg_engine_finish(sg_engine *e, sg_request *r, sg_finish how, const sg_error *error);
 /* End what was cancelled, or all. */
-void sg_engine_sweep_waiting(sg_engine *e, bool all);
-void sg_engine_sweep_running(sg_engine *e, bool all);
-sg_gap sg_request_gap(sg_request *r, bool paused);
-/* The first n of the waiting list run. */
+void sg_engine_sweep(sg_engine *e, bool all);
+/* Whether the table of admit.c has this transition. */
+bool sg_request_may(sg_request_state from, sg_request_state to);
+/* Change the state; every transition must stand in the table of admit.c. */
+void sg_request_become(sg_engine *e, sg_request *r, sg_request_state state);
+/* Fill the arrays of gaps and say what there is to plan with. */
+void sg_engine_snapshot(sg_engine *e, sg_snapshot *s);
+/* What the plan throws out waits again, what it admits runs, in its order. */
 void sg_engine_admit(sg_engine *e, const sg_plan *plan);
+/* Blocks for `need` more: evicts what only the prefix tree holds.  False when that is not enough. */
+bool sg_engine_make_room(sg_engine *e, int need);
+/* Take the blocks of a running request for others: of the least urgent class the one that came last.  Back in the
+ * waiting list it is returned; NULL when only `keep` runs. */
+sg_request *sg_engine_preempt(sg_engine *e, const sg_request *keep);
+
+/* Whether a is more urgent than b, or as urgent and came earlier. */
+bool sg_request_before(const sg_request *a, const sg_request *b);
+
+/* reuse.c: the prefix tree. */
+/* Tokens of a waiting request's gap that the tree has; looks again only when the tree has changed. */
+int sg_request_look(sg_engine *e, sg_request *r);
+/* Begin an admitted request with what the tree has. */
+void sg_request_share(sg_engine *e, sg_request *r);
+/* Put what it has computed into the tree: full blocks, with `tail` the last one too. */
+void sg_request_remember(sg_engine *e, sg_request *r, bool tail);
+/* Whether a waiting request should wait for one that is running or stands before it among the shown ones, which
+ * computes what it would compute too. */
+bool sg_request_hold(sg_engine *e, sg_request *r);
 
 /* absorb.c */
 /* After a step: gaps close, closed gaps draw their tokens, requests end. */
-void sg_engine_absorb(sg_engine *e, const sg_plan *plan, const sg_batch *b);
-void sg_engine_count_step(sg_engine *e, const sg_plan *plan, int64_t us);
+void sg_engine_absorb(sg_engine *e, const sg_batch *b);
+void sg_engine_count_step(sg_engine *e, const sg_batch *b, int64_t us);
 void sg_engine_count_now(sg_engine *e);
 void sg_engine_observe(sg_histogram *h, const double *bound, double value);
 static inline double sg_seconds(int64_t us) { return (double)us * 1e-6; }

@@ -18,6 +18,7 @@ typedef struct sg_lm {
     int nvocab;
     int ctx;         /* tokens a sequence may have */
     int ctx_trained; /* 0: not known */
+    int extent_switch; /* sequences announced to become longer than this get other keys; 0: none */
     sg_kv_pool *pool; /* owned by self; the loop's thread takes and gives its blocks */
     int max_rows;    /* largest nrow of a step */
     int max_logits;  /* largest nout of a step */

@@ -262,6 +262,7 @@ static sg_status open_all(real_lm *m, sg_lm *lm, const sg_engine_options *o, sg_
     lm->scratch_bytes = sg_model_reserve_bytes(m->model, lm->max_rows, lm->max_logits);
     lm->nvocab = m->nvocab;
     lm->ctx_trained = m->info->ctx;
+    lm->extent_switch = m->info->extent_switch;
     lm->pool = m->pool;
     return SG_OK;
 }

@@ -34,7 +34,7 @@ const char *sg_finish_name(sg_finish finish)
 
 sg_request_options sg_request_defaults(void)
 {
-    return (sg_request_options){.sampling = sg_sampling_default(), .logprobs = -1};
+    return (sg_request_options){.sampling = sg_sampling_default(), .logprobs = -1, .priority = SG_PRIORITY_NORMAL};
 }
 
 static void destroy(sg_request *r)
@@ -71,6 +71,8 @@ static sg_status check(const sg_engine *e, const sg_request_options *o, sg_error
             return sg_fail(err, SG_E_ARGUMENT, "prompt token %zu is %d, the vocabulary has %d", i, (int)o->prompt[i], e->lm.nvocab);
     if (o->logprobs > SG_LOGPROBS_MAX)
         return sg_fail(err, SG_E_ARGUMENT, "%d log-probabilities, at most %d", o->logprobs, SG_LOGPROBS_MAX);
+    if (o->priority < SG_PRIORITY_INTERACTIVE || o->priority > SG_PRIORITY_BATCH)
+        return sg_fail(err, SG_E_ARGUMENT, "priority %d: 0 (interactive), 1 (normal) or 2 (batch)", o->priority);
     for (size_t i = 0; i < o->sampling.nbias; i++)
         if (o->sampling.bias[i].id < 0 || o->sampling.bias[i].id >= e->lm.nvocab)
             return sg_fail(err, SG_E_ARGUMENT, "logit bias for token %d, the vocabulary has %d", (int)o->sampling.bias[i].id, e->lm.nvocab);
@@ -87,7 +89,6 @@ static sg_status build(sg_request *r, const sg_engine *e, const sg_request_optio
         longest = r->stop.len[i] > longest ? r->stop.len[i] : longest;
     r->nentry = ENTRIES_MIN + (int)longest;
     r->entry_bytes = e->lm.piece_bytes_max + 1;
-    r->need_block = sg_kv_blocks_for(r->limit, sg_kv_pool_block(e->lm.pool));
     SG_TRY(sg_kv_seq_new(&r->seq, e->lm.pool, r->limit, err));
     r->token = sg_calloc((size_t)r->limit, sizeof *r->token);
     r->entry = sg_calloc((size_t)r->nentry, sizeof *r->entry);
@@ -127,11 +128,14 @@ static sg_status new_request(sg_request **out, sg_engine *e, const sg_request_op
     r->ntop = o->logprobs;
     r->ignore_eos = o->ignore_eos;
     r->tenant = o->tenant;
+    r->priority = (uint8_t)o->priority;
+    r->space = o->space;
+    r->looked_version = UINT64_MAX;
     r->notify = o->notify;
     r->arg = o->arg;
     r->usage.prompt_tokens = r->nprompt;
     sg_status st = build(r, e, o, err);
-    if (st == SG_OK && r->need_block > sg_kv_pool_nblock(e->lm.pool))
+    if (st == SG_OK && sg_kv_blocks_for(r->limit, sg_kv_pool_block(e->lm.pool)) > sg_kv_pool_nblock(e->lm.pool))
         st = sg_fail(err, SG_E_LIMIT, "the request needs KV memory for %d tokens, there is memory for %lld", r->limit,
                      (long long)sg_kv_pool_nblock(e->lm.pool) * sg_kv_pool_block(e->lm.pool));
     if (st != SG_OK) {
@@ -246,7 +250,6 @@ bool sg_request_push(sg_request *r, const sg_choice *choice, char *piece)
 void sg_request_end(sg_request *r, sg_finish finish, const sg_error *error)
 {
     const sg_lm *lm = &r->engine->lm;
-    r->state = SG_REQUEST_ENDED;
     pthread_mutex_lock(&r->lock);
     r->finish = finish;
     if (error)

@@ -1,11 +1,13 @@
 /* engine/step.c - the step loop: one thread, one step after another.
  *
- *     gather     take what was submitted; sleep when there is nothing to do
- *     sweep      end what was cancelled, give its KV blocks back
- *     plan       snapshot of all gaps -> sched -> parts of the step
+ *     gather     take what was submitted; sleep when there is nothing to do          admit.c
+ *     sweep      end what was cancelled, give its KV blocks back                     admit.c
+ *     plan       snapshot of all gaps -> sched -> admissions and parts of the step
+ *     fit        blocks for all parts: evict, preempt                                admit.c
  *     table      parts -> one row per token: id, sequence, position
  *     step       the model computes all rows
- *     absorb     gaps close; a closed gap samples its next token, which goes to the reader's ring
+ *     absorb     gaps close; a closed gap samples its next token, which goes to
+ *                the reader's ring; what was computed goes to the prefix tree        absorb.c, reuse.c
  *
  * A step mixes tokens of prompts and of answers of any number of requests; rows do not see each other
  * outside their own sequence, and sampling depends on (seed, position) only, so a request's answer is
@@ -39,26 +41,86 @@ static sg_sched_options step_options(const sg_engine *e)
 static void make_plan(sg_engine *e)
 {
     sg_sched_options options = step_options(e);
-    for (int i = 0; i < e->nrunning; i++)
-        e->gap_running[i] = sg_request_gap(e->running[i], !sg_request_has_room(e->running[i]));
-    int nwaiting = e->nwaiting < e->max_running ? e->nwaiting : e->max_running;
-    for (int i = 0; i < nwaiting; i++)
-        e->gap_waiting[i] = sg_request_gap(e->waiting[i], false);
-    sg_snapshot s = {.nstep = e->nstep++, .now_us = sg_clock_us(), .running = e->gap_running, .nrunning = e->nrunning,
-                     .waiting = e->gap_waiting, .nwaiting = nwaiting, .free_block = sg_kv_pool_nfree(e->lm.pool),
-                     .nblock = sg_kv_pool_nblock(e->lm.pool), .block = sg_kv_pool_block(e->lm.pool),
-                     .free_slot = e->max_running - e->nrunning};
+    sg_snapshot s;
+    sg_engine_snapshot(e, &s);
     sg_sched_plan(&options, &s, &e->plan);
 }
 
+/* Parts of the plan as requests, before victims leave the list that they are numbered by. */
+static void take_parts(sg_engine *e, const sg_plan *plan)
+{
+    e->nwork = plan->npart;
+    for (int i = 0; i < plan->npart; i++) {
+        int at = plan->part[i].index;
+        sg_request *r = at < e->nrunning ? e->running[at] : e->shown[plan->admit[at - e->nrunning]];
+        e->work[i] = (sg_work){r, plan->part[i].ntoken};
+    }
+}
+
+/* The prefix tree may have had more of an admitted request than the plan knew. */
+static void trim_parts(sg_engine *e)
+{
+    for (int i = 0; i < e->nwork; i++) {
+        int gap = e->work[i].request->known - e->work[i].request->computed;
+        if (e->work[i].ntoken > gap)
+            e->work[i].ntoken = gap;
+    }
+}
+
+static int blocks_wanted(const sg_engine *e)
+{
+    int n = 0;
+    for (int i = 0; i < e->nwork; i++)
+        n += sg_kv_seq_blocks_needed(e->work[i].request->seq, e->work[i].ntoken);
+    return n;
+}
+
+static void drop_work(sg_engine *e, const sg_request *r)
+{
+    int kept = 0;
+    for (int i = 0; i < e->nwork; i++)
+        if (e->work[i].request != r)
+            e->work[kept++] = e->work[i];
+    e->nwork = kept;
+}
+
+/* The last one that runs has the pool to itself, and its limit fits; only the copy of a shared last block can be one too
+ * many, so it goes back to the border of that block. */
+static void fit_alone(sg_engine *e)
+{
+    sg_work *w = &e->work[0];
+    int border = w->request->computed - w->request->computed % sg_kv_pool_block(e->lm.pool);
+    sg_kv_seq_truncate(w->request->seq, border);
+    w->request->computed = border;
+    while (w->ntoken > 1 && !sg_engine_make_room(e, blocks_wanted(e)))
+        w->ntoken /= 2;
+    SG_ASSERT(sg_engine_make_room(e, blocks_wanted(e)));
+}
+
+/* Blocks for all parts, if need be those of others. */
+static void fit(sg_engine *e)
+{
+    while (e->nwork && !sg_engine_make_room(e, blocks_wanted(e))) {
+        const sg_request *keep = e->work[0].request;
+        for (int i = 1; i < e->nwork; i++)
+            if (sg_request_before(e->work[i].request, keep))
+                keep = e->work[i].request;
+        const sg_request *gone = sg_engine_preempt(e, keep);
+        if (gone)
+            drop_work(e, gone);
+        else
+            fit_alone(e);
+    }
+}
+
 /* The token table.  A part that closes its gap wants the logits of its last row. */
-static sg_status make_table(sg_engine *e, const sg_plan *plan, sg_batch *b, sg_error *err)
+static sg_status make_table(sg_engine *e, sg_batch *b, sg_error *err)
 {
     int nrow = 0, nlogit = 0;
-    for (int s = 0; s < plan->npart; s++) {
-        sg_request *r = e->running[plan->part[s].index];
-        int n = plan->part[s].ntoken;
-        SG_TRY(sg_kv_seq_extend(r->seq, n, err)); /* within what admission reserved */
+    for (int s = 0; s < e->nwork; s++) {
+        sg_request *r = e->work[s].request;
+        int n = e->work[s].ntoken;
+        SG_TRY(sg_kv_seq_extend(r->seq, n, err));
         for (int i = 0; i < n; i++, nrow++) {
             e->row_token[nrow] = r->token[r->computed + i];
             e->row_seq[nrow] = s;
@@ -71,16 +133,16 @@ static sg_status make_table(sg_engine *e, const sg_plan *plan, sg_batch *b, sg_e
             e->logit_row[nlogit++] = nrow - 1;
         }
     }
-    *b = (sg_batch){.nrow = nrow, .id = e->row_token, .pos = e->row_pos, .seq = e->row_seq, .nseq = plan->npart, .seqs = e->seqs,
+    *b = (sg_batch){.nrow = nrow, .id = e->row_token, .pos = e->row_pos, .seq = e->row_seq, .nseq = e->nwork, .seqs = e->seqs,
                     .extent = e->extent, .nout = nlogit, .out = e->logit_row, .logits = e->logits};
     return SG_OK;
 }
 
 /* A failed step ends the requests that were in it, and no others. */
-static void fail_parts(sg_engine *e, const sg_plan *plan, const sg_error *error)
+static void fail_work(sg_engine *e, const sg_error *error)
 {
-    for (int s = 0; s < plan->npart; s++)
-        e->running[plan->part[s].index]->gone = true;
+    for (int i = 0; i < e->nwork; i++)
+        e->work[i].request->gone = true;
     int kept = 0;
     for (int i = 0; i < e->nrunning; i++)
         if (e->running[i]->gone)
@@ -90,34 +152,43 @@ static void fail_parts(sg_engine *e, const sg_plan *plan, const sg_error *error)
     e->nrunning = kept;
 }
 
+static void step(sg_engine *e)
+{
+    sg_batch b = {0};
+    sg_error error = {0};
+    int64_t start = sg_clock_us();
+    sg_status st = make_table(e, &b, &error);
+    if (st == SG_OK)
+        st = e->lm.step(e->lm.self, &b, &error);
+    sg_engine_count_step(e, &b, sg_clock_us() - start);
+    if (st == SG_OK)
+        sg_engine_absorb(e, &b);
+    else
+        fail_work(e, &error);
+}
+
+bool sg_engine_turn(sg_engine *e, bool *idle)
+{
+    if (!sg_engine_gather(e, *idle))
+        return false;
+    sg_engine_sweep(e, false);
+    make_plan(e);
+    take_parts(e, &e->plan);
+    sg_engine_admit(e, &e->plan);
+    trim_parts(e);
+    fit(e);
+    sg_engine_count_now(e);
+    *idle = e->nwork == 0;
+    if (!*idle)
+        step(e);
+    return true;
+}
+
 void *sg_engine_loop(void *arg)
 {
     sg_engine *e = arg;
     bool idle = true;
-    while (sg_engine_gather(e, idle)) {
-        sg_engine_sweep_waiting(e, false);
-        sg_engine_sweep_running(e, false);
-        make_plan(e);
-        const sg_plan *plan = &e->plan;
-        sg_engine_admit(e, plan);
-        sg_engine_count_now(e);
-        idle = plan->npart == 0;
-        if (idle)
-            continue;
-        sg_batch b;
-        sg_error error = {0};
-        int64_t start = sg_clock_us();
-        sg_status st = make_table(e, plan, &b, &error);
-        if (st == SG_OK)
-            st = e->lm.step(e->lm.self, &b, &error);
-        sg_engine_count_step(e, plan, sg_clock_us() - start);
-        if (st == SG_OK)
-            sg_engine_absorb(e, plan, &b);
-        else
-            fail_parts(e, plan, &error);
-    }
-    sg_engine_sweep_waiting(e, true);
-    sg_engine_sweep_running(e, true);
-    sg_engine_count_now(e);
+    while (sg_engine_turn(e, &idle))
+        ;
     return NULL;
 }

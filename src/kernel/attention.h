@@ -14,7 +14,7 @@
 #ifndef SG_KERNEL_ATTENTION_H
 #define SG_KERNEL_ATTENTION_H
 
-#include "base/cpu.h"
+#include "base/isa.h"
 #include "base/dtype.h"
 
 enum {

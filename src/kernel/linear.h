@@ -19,7 +19,7 @@
 #ifndef SG_KERNEL_LINEAR_H
 #define SG_KERNEL_LINEAR_H
 
-#include "base/cpu.h"
+#include "base/isa.h"
 #include "base/dtype.h"
 
 enum { SG_TILE = 16 }; /* rows of W in a packed tile */

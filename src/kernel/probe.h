@@ -6,7 +6,9 @@
 #ifndef SG_KERNEL_PROBE_H
 #define SG_KERNEL_PROBE_H
 
-#include "base/cpu.h"
+#include "base/isa.h"
+
+#include <stddef.h>
 
 typedef enum sg_probe {
     SG_PROBE_FP32, /* float32 multiply-adds from registers: operations (two for each multiply-add) */

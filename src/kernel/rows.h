@@ -7,7 +7,7 @@
 #ifndef SG_KERNEL_ROWS_H
 #define SG_KERNEL_ROWS_H
 
-#include "base/cpu.h"
+#include "base/isa.h"
 
 /* Activations of one argument. */
 typedef enum sg_curve { SG_CURVE_SILU, SG_CURVE_GELU_TANH, SG_CURVE_GELU, SG_CURVE_TANH, SG_CURVE_RELU } sg_curve;

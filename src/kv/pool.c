@@ -15,12 +15,13 @@
 #include <string.h>
 
 struct sg_kv_pool {
-    int nlayer, block, nblock, nfree;
+    int nlayer, block, nblock, nfree, nidle;
     sg_dtype type;
     size_t bytes;
     sg_kv_layer *layers;
     int32_t *stack; /* [nfree] free blocks */
     uint32_t *refs; /* [nblock] */
+    bool *cached;   /* [nblock] one of the references is the cache's */
 };
 
 static bool layer_sizes(const sg_kv_spec *s, sg_dtype type, int block, sg_kv_layer *out)
@@ -78,7 +79,8 @@ sg_status sg_kv_pool_open(sg_kv_pool **out, const sg_kv_spec *layers, int nlayer
     p->layers = sg_calloc((size_t)nlayer, sizeof *p->layers);
     p->stack = sg_calloc((size_t)nblock, sizeof *p->stack);
     p->refs = sg_calloc((size_t)nblock, sizeof *p->refs);
-    bool ok = p->layers && p->stack && p->refs;
+    p->cached = sg_calloc((size_t)nblock, sizeof *p->cached);
+    bool ok = p->layers && p->stack && p->refs && p->cached;
     for (int l = 0; l < nlayer && ok; l++)
         ok = open_layer(p, l, &layers[l]);
     if (!ok) {
@@ -105,12 +107,15 @@ void sg_kv_pool_close(sg_kv_pool *p)
     sg_free(p->layers);
     sg_free(p->stack);
     sg_free(p->refs);
+    sg_free(p->cached);
     sg_free(p);
 }
 
 int sg_kv_pool_block(const sg_kv_pool *p) { return p->block; }
 int sg_kv_pool_nblock(const sg_kv_pool *p) { return p->nblock; }
 int sg_kv_pool_nfree(const sg_kv_pool *p) { return p->nfree; }
+int sg_kv_pool_users(const sg_kv_pool *p, int32_t block) { return (int)p->refs[block] - p->cached[block]; }
+int sg_kv_pool_nidle(const sg_kv_pool *p) { return p->nidle; }
 int sg_kv_pool_nlayer(const sg_kv_pool *p) { return p->nlayer; }
 size_t sg_kv_pool_bytes(const sg_kv_pool *p) { return p->bytes; }
 sg_dtype sg_kv_pool_type(const sg_kv_pool *p) { return p->type; }
@@ -129,6 +134,7 @@ int32_t sg_kv_pool_take(sg_kv_pool *p)
 void sg_kv_pool_ref(sg_kv_pool *p, int32_t block)
 {
     SG_ASSERT(p->refs[block] > 0);
+    p->nidle -= p->cached[block] && p->refs[block] == 1;
     p->refs[block]++;
 }
 
@@ -137,6 +143,22 @@ void sg_kv_pool_give(sg_kv_pool *p, int32_t block)
     SG_ASSERT(p->refs[block] > 0);
     if (--p->refs[block] == 0)
         p->stack[p->nfree++] = block;
+    p->nidle += p->cached[block] && p->refs[block] == 1;
+}
+
+void sg_kv_pool_cache(sg_kv_pool *p, int32_t block)
+{
+    SG_ASSERT(!p->cached[block]);
+    sg_kv_pool_ref(p, block);
+    p->cached[block] = true;
+}
+
+void sg_kv_pool_uncache(sg_kv_pool *p, int32_t block)
+{
+    SG_ASSERT(p->cached[block]);
+    p->nidle -= p->refs[block] == 1;
+    p->cached[block] = false;
+    sg_kv_pool_give(p, block);
 }
 
 /* ---- sequences ------------------------------------------------------------------------ */

@@ -58,6 +58,14 @@ void sg_kv_pool_ref(sg_kv_pool *pool, int32_t block);  /* one more */
 void sg_kv_pool_give(sg_kv_pool *pool, int32_t block); /* one less; free at none */
 int sg_kv_pool_refs(const sg_kv_pool *pool, int32_t block);
 
+/* The reference of a cache (the prefix tree) to a block that somebody holds, one a block: taken and given apart from
+ * the others, so that the pool knows how many blocks are idle: held by the cache alone, to be had by evicting. */
+void sg_kv_pool_cache(sg_kv_pool *pool, int32_t block);
+void sg_kv_pool_uncache(sg_kv_pool *pool, int32_t block);
+int sg_kv_pool_nidle(const sg_kv_pool *pool);
+/* References to a block without the cache's. */
+int sg_kv_pool_users(const sg_kv_pool *pool, int32_t block);
+
 /* ---- sequences -------------------------------------------------------------------- */
 
 typedef struct sg_kv_seq {

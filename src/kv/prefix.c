@@ -40,6 +40,7 @@ struct sg_prefix {
     int32_t *ids;  /* [nblock][block] */
     int32_t *heap; /* [nblock] */
     int32_t *held; /* [nblock] scratch of eviction: leaves that somebody else holds */
+    uint64_t version;
     sg_rng rng;
 };
 
@@ -72,7 +73,7 @@ void sg_prefix_close(sg_prefix *t)
         return;
     for (int i = 0; t->nodes && i < t->nblock; i++)
         if (t->nodes[i].count)
-            sg_kv_pool_give(t->pool, i);
+            sg_kv_pool_uncache(t->pool, i);
     sg_free(t->nodes);
     sg_free(t->ids);
     sg_free(t->heap);
@@ -81,6 +82,7 @@ void sg_prefix_close(sg_prefix *t)
 }
 
 int sg_prefix_nblock(const sg_prefix *t) { return t->n; }
+uint64_t sg_prefix_version(const sg_prefix *t) { return t->version; }
 
 /* ---- order of siblings ------------------------------------------------------------------ */
 
@@ -243,8 +245,9 @@ static void add_node(sg_prefix *t, int32_t parent, uint64_t space, const int32_t
     if (parent != NONE && t->nodes[parent].heap != NONE)
         heap_remove(t, parent);
     heap_add(t, block);
-    sg_kv_pool_ref(t->pool, block);
+    sg_kv_pool_cache(t->pool, block);
     t->n++;
+    t->version++;
 }
 
 static void remove_leaf(sg_prefix *t, int32_t at)
@@ -254,7 +257,8 @@ static void remove_leaf(sg_prefix *t, int32_t at)
     treap_remove(t, kids_of(t, parent), at);
     t->nodes[at].count = 0;
     t->n--;
-    sg_kv_pool_give(t->pool, at);
+    t->version++;
+    sg_kv_pool_uncache(t->pool, at);
     if (parent != NONE && t->nodes[parent].kid == NONE)
         heap_add(t, parent);
 }
@@ -272,7 +276,8 @@ int sg_prefix_match(sg_prefix *t, uint64_t space, const int32_t *ids, int n, int
             *end = done == 0 ? SG_PREFIX_COLD : any ? SG_PREFIX_DIVERGED : SG_PREFIX_SHORT;
             break;
         }
-        touch(t, kid, now);
+        if (now >= 0)
+            touch(t, kid, now);
         blocks[done / t->block] = kid;
         done += common;
         if (common < t->block) {
@@ -285,7 +290,17 @@ int sg_prefix_match(sg_prefix *t, uint64_t space, const int32_t *ids, int n, int
     return done;
 }
 
-void sg_prefix_insert(sg_prefix *t, uint64_t space, const int32_t *ids, int n, const int32_t *blocks, bool tail, int64_t now)
+/* The caller's block holds what `node` holds: it goes on with the node's and gives its own. */
+static void exchange(sg_prefix *t, int32_t *block, int32_t at)
+{
+    if (*block == at)
+        return;
+    sg_kv_pool_ref(t->pool, at);
+    sg_kv_pool_give(t->pool, *block);
+    *block = at;
+}
+
+void sg_prefix_insert(sg_prefix *t, uint64_t space, const int32_t *ids, int n, int32_t *blocks, bool tail, int64_t now)
 {
     int32_t at = NONE;
     for (int done = 0; done < n; done += t->block) {
@@ -295,6 +310,8 @@ void sg_prefix_insert(sg_prefix *t, uint64_t space, const int32_t *ids, int n, c
         int32_t kid = closest(t, *kids_of(t, at), space, ids + done, count, &common);
         if (kid != NONE && common == count) { /* there already, perhaps with more behind it */
             touch(t, kid, now);
+            if (count == t->block)
+                exchange(t, &blocks[done / t->block], kid);
             at = kid;
             continue;
         }

@@ -16,6 +16,7 @@
 #define SG_KV_PREFIX_H
 
 #include "kv/pool.h"
+#include "segue.h"
 
 typedef struct sg_prefix sg_prefix;
 
@@ -23,23 +24,17 @@ typedef struct sg_prefix sg_prefix;
 sg_status sg_prefix_open(sg_prefix **tree, sg_kv_pool *pool, sg_error *err);
 void sg_prefix_close(sg_prefix *tree); /* gives all blocks */
 
-/* Why a match ended where it did (metrics label). */
-typedef enum sg_prefix_end {
-    SG_PREFIX_WHOLE,    /* every id that was asked for is there */
-    SG_PREFIX_COLD,     /* nothing of this name space begins with the first id */
-    SG_PREFIX_DIVERGED, /* what is there goes on differently */
-    SG_PREFIX_SHORT,    /* what is there ends */
-} sg_prefix_end;
-
 /* The longest stored prefix of ids[0..n).  blocks has room for sg_kv_blocks_for(n) numbers; the first
  * sg_kv_blocks_for(result) are filled.  No reference is taken: share them (sg_kv_seq_share) before the
- * next call that may evict.  `now` is any rising number, the time of use.  Returns tokens, 0 to n. */
+ * next call that may evict.  `now` is any rising number, the time of use; negative: a look that counts as no use.
+ * Returns tokens, 0 to n. */
 int sg_prefix_match(sg_prefix *tree, uint64_t space, const int32_t *ids, int n, int64_t now, int32_t *blocks, sg_prefix_end *end);
 
-/* Remember that blocks[i] holds the keys and values of ids[i*block ..], n tokens in all.  What is there
- * already stays as it is.  A last block that is not full is remembered too when `tail`: do that only when its
- * owner is done with it, because a shared block is copied before it is written. */
-void sg_prefix_insert(sg_prefix *tree, uint64_t space, const int32_t *ids, int n, const int32_t *blocks, bool tail, int64_t now);
+/* Remember that blocks[i], which the caller holds, holds the keys and values of ids[i*block ..], n tokens in all.
+ * What is there already stays as it is, and full blocks of it take the place of the caller's in blocks[], with his
+ * reference: equal tokens are stored once, and who holds a node holds the path to it.  A last block that is not full
+ * is remembered too when `tail`: its owner pays with a copy if he writes on, because a shared block is copied first. */
+void sg_prefix_insert(sg_prefix *tree, uint64_t space, const int32_t *ids, int n, int32_t *blocks, bool tail, int64_t now);
 
 /* Give up to `want` blocks back to the pool, the least valuable first: leaves that nobody else holds, by time of
  * last use, where every doubling of uses counts as much as `SG_PREFIX_USE_US` of recency.  Returns how many were given. */
@@ -47,5 +42,8 @@ int sg_prefix_evict(sg_prefix *tree, int want);
 enum { SG_PREFIX_USE_US = 10000000 };
 
 int sg_prefix_nblock(const sg_prefix *tree); /* blocks that the tree holds */
+
+/* A number that changes whenever a block comes or goes: what a match found still holds while it is the same. */
+uint64_t sg_prefix_version(const sg_prefix *tree);
 
 #endif

@@ -72,6 +72,7 @@ static void fill_info(sg_model *m)
     i->dim = h->dim;
     i->nlayer = h->nlayer;
     i->ctx = m->nposition && m->nposition < h->ctx ? m->nposition : h->ctx;
+    i->extent_switch = h->rope.scaling == SG_SCALING_LONGROPE ? h->rope.original_ctx : 0;
     i->nexpert = h->nexpert;
     i->nexpert_used = h->nexpert_used;
     i->ntype = h->ntype;

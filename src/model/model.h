@@ -42,6 +42,7 @@ typedef struct sg_model_info {
     int dim;                  /* values of a hidden state */
     int nlayer;
     int ctx;                   /* positions it was made for */
+    int extent_switch;         /* sequences announced to become longer than this get other keys (longrope); 0: none */
     int nexpert, nexpert_used; /* 0 when dense */
     int ntype; /* encoders: token types that it knows */
     sg_pooling pooling;        /* encoders: what the model's files say */

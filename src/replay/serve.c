@@ -329,6 +329,7 @@ static sg_status stall(bench *b, const char *policy, sg_error *err)
     SG_TRY(gaps_between(&b->record, n, SETTLE_US / 2, q->arrival_us, &before, err));
     SG_TRY(gaps_between(&b->record, n, q->arrival_us, q->first_us, &beside, err));
     double bound_ms = before.p50 < 25 ? 100 : 4 * before.p50, tps = prompt_tps(&b->record, n);
+    double first_us = (double)(q->first_us - q->arrival_us);
     SG_TRY(write_files(b, policy, &s, b->slo_us > 0 ? b->slo_us : bound_ms * 1e3, err));
     SG_TRY(run_alone(b, &alone, err)); /* again: the machine may have become slower or faster */
     s.tbt = beside;
@@ -340,7 +341,7 @@ static sg_status stall(bench *b, const char *policy, sg_error *err)
     json_object_set_new(o, "prompt_tps_alone", json_real(cut(alone)));
     json_object_set_new(o, "prompt_tps_beside", json_real(cut(tps)));
     json_object_set_new(o, "prompt_share", json_real(cut(alone > 0 ? tps / alone : 0)));
-    json_object_set_new(o, "prompt_first_token_ms", json_real(cut((double)(q->first_us - q->arrival_us) / 1e3)));
+    json_object_set_new(o, "prompt_first_token_ms", json_real(cut(first_us / 1e3)));
     sg_summary_json(o, &s);
     return end_line(b, o, err);
 }

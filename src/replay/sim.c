@@ -367,7 +367,7 @@ static sg_status check_plan(sim *m, const sg_snapshot *s, sg_error *err)
     for (int k = 0; k < s->nrunning; k++)
         ready += !s->running[k].paused;
     HOLDS(rows == p->ntoken && rows <= m->sched.step_tokens_max);
-    HOLDS(p->npart || p->nadmit || !ready);
+    HOLDS(p->npart || (!p->nadmit && !ready));
     return SG_OK;
 }
 

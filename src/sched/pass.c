@@ -208,14 +208,21 @@ void sg_pass_promise(sg_pass *w, sg_promise kind)
     w->promise = left;
 }
 
-bool sg_pass_fits(const sg_pass *w, sg_promise kind, const sg_gap *g) { return promised(w, kind, g) <= w->promise; }
+/* What admitting it takes from the promise: blocks that it shares with running requests are paid for already. */
+static int64_t price(const sg_pass *w, sg_promise kind, const sg_gap *g)
+{
+    bool life = !w->o->preempt || kind == SG_PROMISE_LIFE;
+    return promised(w, kind, g) - (life ? 0 : g->held_block);
+}
+
+bool sg_pass_fits(const sg_pass *w, sg_promise kind, const sg_gap *g) { return price(w, kind, g) <= w->promise; }
 
 int sg_pass_admit(sg_pass *w, sg_promise kind, int place)
 {
     const sg_gap *g = &w->s->waiting[place];
     if (w->p->nvictim || w->p->nadmit >= w->s->free_slot || w->s->nrunning + w->p->nadmit >= w->p->cap || !sg_pass_fits(w, kind, g))
         return -1;
-    w->promise -= promised(w, kind, g);
+    w->promise -= price(w, kind, g);
     w->p->admit[w->p->nadmit++] = place;
     return w->s->nrunning + w->p->nadmit - 1;
 }

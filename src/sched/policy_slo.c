@@ -232,11 +232,12 @@ static void plan_prompts(sg_pass *w, double limit)
             if ((at = place) < 0)
                 continue;
         }
-        if (sg_pass_chunk(w, at, budget, limit) || limit <= 0 || !sg_pass_predicts(w))
+        int left = sg_gap_left(sg_pass_gap(w, at)), got = sg_pass_chunk(w, at, budget, limit);
+        if (got == left)
             continue;
-        if (w->p->key[k] < w->s->now_us) /* late, and no time is left: it moves on all the same */
-            sg_pass_add(w, at, sg_gap_left(sg_pass_gap(w, at)) < LATE_ROWS ? sg_gap_left(sg_pass_gap(w, at)) : LATE_ROWS, 0);
-        return;
+        if (!got && limit > 0 && w->p->key[k] < w->s->now_us) /* late, and no time is left: it moves on all the same */
+            sg_pass_add(w, at, left < LATE_ROWS ? left : LATE_ROWS, 0);
+        return; /* time, rows or blocks are used up */
     }
 }
 

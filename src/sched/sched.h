@@ -34,7 +34,7 @@ typedef struct sg_gap {
     int32_t expect;     /* tokens at which it will probably end, known < expect <= limit; 0: limit */
     int32_t draft;      /* guessed tokens behind the known ones; 0 without speculation */
     float accept;       /* probability that a guess is right, given that those before it are; 0 to 1 */
-    int32_t held_block; /* KV blocks in its table */
+    int32_t held_block; /* KV blocks in its table; waiting: those of its cached tokens that running requests hold anyway */
     int32_t own_block;  /* of these, those that can be had by others once it is thrown out */
     int32_t copy_block; /* 1: its last block is shared and partly filled, the next write copies it; else 0 */
     int32_t cached;     /* waiting: leading tokens that the prefix tree has, a hint; admission may find others */
@@ -104,7 +104,7 @@ void sg_plan_fini(sg_plan *plan);
  *   - keep to step_tokens_max rows, free_slot admissions and cap parts;
  *   - need no more blocks than are free, with what the victims own;
  *   - admit nobody in a step that throws somebody out;
- *   - plan something when some running request is not paused, or admit somebody. */
+ *   - plan something when some running request is not paused or somebody is admitted. */
 struct sg_policy {
     const char *name; /* "static:N" is found as "static" with a param */
     const char *summary;

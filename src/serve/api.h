@@ -34,10 +34,11 @@ void sg_api_error_write(sg_buf *b, const sg_api_error *e);
 
 /* What was asked for.  JSON values are borrowed from the body. */
 typedef struct sg_api_params {
-    const char *model, *user, *reasoning_effort;
+    const char *model, *user, *reasoning_effort, *cache_salt, *service_tier;
     bool stream, include_usage, echo, ignore_eos, chat_logprobs;
     int64_t n, best_of, max_tokens, max_completion_tokens, seed, top_logprobs, logprobs, top_k, repeat_last_n;
     bool has_seed;
+    int64_t priority; /* as vLLM means it: lower is earlier, 0 is usual */
     double temperature, top_p, min_p, typical_p, repeat_penalty, frequency_penalty, presence_penalty;
     json_t *messages, *prompt, *stop, *logit_bias, *tools, *tool_choice, *documents, *template_kwargs, *stream_options;
     json_t *response_format, *modalities, *grammar, *suffix;

@@ -159,8 +159,9 @@ static void out_usage(const sg_exchange *e, sg_buf *b)
 
 static void out_timings(const sg_exchange *e, sg_buf *b)
 {
-    sg_buf_addf(b, "\"timings\":{\"queue_ms\":%.3f,\"prefill_ms\":%.3f,\"decode_ms\":%.3f}", (double)e->timings.queue_us / 1e3,
-                (double)e->timings.prefill_us / 1e3, (double)e->timings.decode_us / 1e3);
+    sg_buf_addf(b, "\"timings\":{\"queue_ms\":%.3f,\"prefill_ms\":%.3f,\"decode_ms\":%.3f,\"cached_tokens\":%d}",
+                (double)e->timings.queue_us / 1e3, (double)e->timings.prefill_us / 1e3, (double)e->timings.decode_us / 1e3,
+                e->usage.cached_tokens);
 }
 
 /* {"id","object","created","model" */
@@ -337,7 +338,8 @@ static void take(sg_exchange *e, sg_choice_out *c, const sg_event *ev)
         c->finish = ev->finish;
         c->ended = true;
         e->usage.completion_tokens += ev->usage.completion_tokens;
-        e->usage.cached_tokens += ev->usage.cached_tokens;
+        if ((size_t)c->index % e->per_prompt == 0) /* a prompt counts once, whatever the number of its answers */
+            e->usage.cached_tokens += ev->usage.cached_tokens;
         if (c->index == 0)
             e->timings = ev->timings;
         if (ev->finish == SG_FINISH_ERROR)

@@ -49,6 +49,8 @@ sg_status sg_api_keys_read(sg_api_keys *keys, const char *path, sg_error *err);
 void sg_api_keys_fini(sg_api_keys *keys);
 /* Constant time in the candidate and in which key it is. */
 bool sg_api_keys_have(const sg_api_keys *keys, const char *candidate);
+/* A number that stands for a text within this process and tells nothing of it. */
+uint64_t sg_api_number_of(uint64_t secret, const char *text);
 
 /* ---- access.c ---- */
 
@@ -106,6 +108,7 @@ struct sg_exchange {
     _Atomic bool abandoned; /* the client left: the job need not go on */
     sg_api_error error; /* failed */
     char id[40];
+    uint64_t tenant; /* which key it came with */
     int64_t created, begin_us;
     size_t nchoice, nprompt, per_prompt;
     sg_choice_out *choice;
@@ -201,6 +204,7 @@ struct sg_server {
     uint64_t answers[6]; /* by status / 100 */
     int64_t begin_us;
     uint64_t next_id;
+    uint64_t secret; /* of this process: keys the numbers that stand for keys and salts */
 
     pthread_mutex_t lock; /* guards what follows */
     pthread_cond_t more;

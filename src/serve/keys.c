@@ -7,6 +7,7 @@
 
 #include "base/file.h"
 #include "base/heap.h"
+#include "base/rng.h"
 
 #include <string.h>
 
@@ -83,4 +84,12 @@ bool sg_api_keys_have(const sg_api_keys *keys, const char *candidate)
         found |= differ == 0;
     }
     return found != 0 && n > 0;
+}
+
+uint64_t sg_api_number_of(uint64_t secret, const char *text)
+{
+    uint64_t h = secret;
+    for (uint64_t i = 0; text[i]; i++)
+        h = sg_rng_at(h, (unsigned char)text[i], i);
+    return h;
 }

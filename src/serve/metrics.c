@@ -60,7 +60,19 @@ static const number numbers[] = {
     {"requests_running", "gauge", "Requests in the step loop.", "", AT(nrunning)},
     {"requests_waiting", "gauge", "Requests waiting for admission.", "", AT(nwaiting)},
     {"kv_blocks", "gauge", "KV blocks that there are.", "", AT(kv_block)},
-    {"kv_blocks_reserved", "gauge", "KV blocks reserved by running requests.", "", AT(kv_block_reserved)},
+    {"kv_blocks_reserved", "gauge", "KV blocks in use by running requests.", "", AT(kv_block_reserved)},
+    {"prefix_blocks", "gauge", "KV blocks in the prefix tree.", "", AT(prefix_block)},
+    {"prefix_hit_tokens_total", "counter", "Prompt tokens that were found computed.", "", AT(prefix_hit_tokens)},
+    {"prefix_matches_total", "counter", "Admitted requests, by why the part of the prompt that was found ended.", "end=\"whole\"",
+     AT(prefix_end[SG_PREFIX_WHOLE])},
+    {"prefix_matches_total", NULL, NULL, "end=\"cold\"", AT(prefix_end[SG_PREFIX_COLD])},
+    {"prefix_matches_total", NULL, NULL, "end=\"diverged\"", AT(prefix_end[SG_PREFIX_DIVERGED])},
+    {"prefix_matches_total", NULL, NULL, "end=\"short\"", AT(prefix_end[SG_PREFIX_SHORT])},
+    {"prefix_matches_total", NULL, NULL, "end=\"off\"", AT(prefix_end[SG_PREFIX_NEND])},
+    {"prefix_waits_total", "counter", "Requests held until another one had computed the same prefix.", "", AT(prefix_waits)},
+    {"prefix_evicted_blocks_total", "counter", "KV blocks that the prefix tree gave back.", "", AT(prefix_evicted)},
+    {"preemptions_total", "counter", "Running requests whose KV blocks were taken for others.", "", AT(preemptions)},
+    {"recomputed_tokens_total", "counter", "Tokens computed again after preemption.", "", AT(recomputed_tokens)},
     {"prompt_tokens_total", "counter", "Prompt tokens computed.", "", AT(prompt_tokens)},
     {"generated_tokens_total", "counter", "Tokens sampled.", "", AT(generated_tokens)},
     {"steps_total", "counter", "Steps of the model.", "", AT(steps)},
@@ -120,7 +132,7 @@ static void engines(sg_server *s, sg_buf *b)
 
 static void ratios(sg_server *s, sg_buf *b)
 {
-    type(b, "kv_cache_usage_ratio", "gauge", "Share of the KV blocks that is reserved.");
+    type(b, "kv_cache_usage_ratio", "gauge", "Share of the KV blocks in use by running requests.");
     for (size_t m = 0; m < s->nmodel; m++) {
         sg_engine *e = atomic_load(&s->model[m].engine);
         sg_engine_stats stats;

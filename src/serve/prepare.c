@@ -212,6 +212,14 @@ static uint64_t seed_of(const sg_exchange *e)
     return seed;
 }
 
+/* Interactive, normal or batch: what `priority` says, else the service tier. */
+static int priority_of(const sg_api_params *p)
+{
+    if (p->priority || !p->service_tier)
+        return p->priority < 0 ? 0 : p->priority > 0 ? 2 : 1;
+    return strcmp(p->service_tier, "priority") == 0 ? 0 : strcmp(p->service_tier, "flex") == 0 ? 2 : 1;
+}
+
 static void fill_options(const sg_exchange *e, sg_request_options *o, const char *stop[SG_API_STOPS_MAX])
 {
     const sg_api_params *p = &e->params;
@@ -227,6 +235,9 @@ static void fill_options(const sg_exchange *e, sg_request_options *o, const char
     o->sampling.repeat_last_n = (int32_t)p->repeat_last_n;
     o->max_tokens = p->max_tokens;
     o->ignore_eos = p->ignore_eos;
+    o->priority = priority_of(p);
+    o->tenant = (uint32_t)e->tenant;
+    o->space = p->cache_salt ? sg_api_number_of(e->tenant ^ e->server->secret, p->cache_salt) : e->tenant;
     o->logprobs = p->best_of > p->n && p->logprobs < 0 ? 0 : (int)p->logprobs;
     o->notify = sg_exchange_notify;
     o->arg = (void *)e;

@@ -111,6 +111,18 @@ static void run_model(sg_conn *c)
     answer_buf(c, &b, "application/json");
 }
 
+/* The number of the key that the request came with; checked already. */
+static uint64_t tenant_of(const sg_conn *c)
+{
+    size_t n;
+    if (!c->server->access.key_file)
+        return 0;
+    const char *v = sg_http_find(&c->http, "Authorization", &n), *x = sg_http_find(&c->http, "x-api-key", &n);
+    if (!x && v && strncasecmp(v, "Bearer ", 7) == 0)
+        x = v + 7 + strspn(v + 7, " ");
+    return x ? sg_api_number_of(c->server->secret, x) : 0;
+}
+
 static void run_generation(sg_conn *c, int kind)
 {
     sg_server *s = c->server;
@@ -131,6 +143,7 @@ static void run_generation(sg_conn *c, int kind)
     e->route = kind;
     e->nbody = c->http.body.len;
     e->body = sg_buf_steal(&c->http.body);
+    e->tenant = tenant_of(c);
     e->begin_us = sg_clock_us();
     e->created = (int64_t)time(NULL);
     snprintf(e->id, sizeof e->id, "%s-%012llx%06llx", kind == SG_ROUTE_CHAT ? "chatcmpl" : "cmpl",

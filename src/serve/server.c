@@ -21,6 +21,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/random.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -322,6 +323,8 @@ static sg_status copy_options(sg_server *s, const sg_server_options *o, sg_error
     if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < (rlim_t)s->max_connections + 64)
         s->max_connections = files.rlim_cur > 128 ? (int)files.rlim_cur - 64 : 64;
     s->signals = o->signals;
+    if (getrandom(&s->secret, sizeof s->secret, 0) != sizeof s->secret)
+        return sg_fail_sys(err, errno, "no random numbers");
     s->hangup = o->hangup;
     s->hangup_arg = o->arg;
     return sg_access_read(&s->access, o->api_key_file, o->access_log, o->origins, o->norigin, err);
