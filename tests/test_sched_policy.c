@@ -8,7 +8,17 @@ enum { MAX = 512 };
 
 static sg_plan plan;
 
-static sg_gap stream(int known) { return (sg_gap){.known = known, .computed = known - 1, .prompt = known - 1, .limit = known + 100, .deadline_us = INT64_MAX, .held_block = known / 16 + 1, .own_block = known / 16 + 1, .priority = SG_PRIORITY_NORMAL}; }
+static sg_gap stream(int known)
+{
+    return (sg_gap){.known = known,
+                    .computed = known - 1,
+                    .prompt = known - 1,
+                    .limit = known + 100,
+                    .deadline_us = INT64_MAX,
+                    .held_block = known / 16 + 1,
+                    .own_block = known / 16 + 1,
+                    .priority = SG_PRIORITY_NORMAL};
+}
 
 static sg_gap prompt(int n, int64_t arrival)
 {
@@ -229,7 +239,9 @@ TEST(a_plan_of_256_requests_is_cheap)
         int64_t best = INT64_MAX;
         for (int k = 0; k < 50; k++) {
             int64_t t = sg_clock_ns();
-            ask(sg_policy_at(i)->name, (sg_snapshot){RUNS(running), WAITS(waiting), .latency = &l, .nblock = 100000, .free_block = 90000, .free_slot = 200},
+            ask(sg_policy_at(i)->name,
+                (sg_snapshot){RUNS(running), WAITS(waiting), .latency = &l, .nblock = 100000, .free_block = 90000,
+                              .free_slot = 200},
                 (sg_sched_options){.tbt_us = 200000, .preempt = true});
             t = sg_clock_ns() - t;
             best = t < best ? t : best;

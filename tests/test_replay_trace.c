@@ -1,0 +1,131 @@
+/* Traces: the published files, hostile ones, and what is made of them. */
+#include "tap.h"
+
+#include "replay/record.h"
+#include "replay/trace.h"
+
+static sg_error err;
+
+static sg_status parse(sg_trace *t, const char *text) { return sg_trace_parse(t, text, strlen(text), "t", 0, &err); }
+
+TEST(reads_csv_in_any_order_of_columns_and_time)
+{
+    sg_trace t;
+    CHECK_OK(parse(&t, "x,GeneratedTokens,TIMESTAMP,ContextTokens\r\na,5,2023-11-16 23:59:59.5,100\r\nb,0,2023-11-17 00:00:01,7\r\nc,9,2023-11-16 "
+                       "23:59:58.5,3\r\n"));
+    CHECK_INT(t.n, 3);
+    CHECK(t.timed);
+    CHECK(t.request[0].prompt == 3 && t.request[0].arrival_us == 0);
+    CHECK(t.request[1].prompt == 100 && t.request[1].arrival_us == 1000000);
+    CHECK(t.request[2].arrival_us == 2500000 && t.request[2].output == 1); /* an empty answer becomes one token */
+    sg_trace_scale(&t, 10, 0);
+    CHECK(t.request[1].prompt == 10 && t.request[2].prompt == 1);
+    sg_trace_scale(&t, 1, 8);
+    CHECK(t.request[1].prompt + t.request[1].output <= 8);
+    sg_trace_poisson(&t, 2, 1);
+    CHECK(t.request[0].arrival_us == 0 && t.request[1].arrival_us > 0 && t.request[2].arrival_us >= t.request[1].arrival_us);
+    sg_trace_fini(&t);
+}
+
+TEST(reads_json_lines_with_prefixes)
+{
+    sg_trace t;
+    CHECK_OK(parse(&t, "{\"timestamp\": 500, \"input_length\": 600, \"output_length\": 3, \"hash_ids\": [7, 8]}\n\n"
+                       "{\"timestamp\": 1500, \"input_length\": 9, \"output_length\": 4}\n"));
+    CHECK(t.n == 2 && t.timed && t.request[0].nhash == 2 && t.hash[t.request[0].hash + 1] == 8 && t.request[1].nhash == 0);
+    CHECK_INT(t.request[1].arrival_us, 1000000);
+    sg_trace_fini(&t);
+}
+
+TEST(refuses_what_is_no_trace)
+{
+    static const struct {
+        const char *text, *why;
+    } bad[] = {
+        {"", "no requests"},
+        {"a,b\n1,2\n", "no column"},
+        {"prompt_tokens,output_tokens\n", "no requests"},
+        {"prompt_tokens,output_tokens\n1\n", "line 2"},
+        {"prompt_tokens,output_tokens\n1,x\n", "line 2"},
+        {"prompt_tokens,output_tokens\n1,2\n0,2\n", "line 3"},
+        {"prompt_tokens,output_tokens\n1e99,2\n", "line 2"},
+        {"prompt_tokens,output_tokens\nnan,2\n", "line 2"},
+        {"TIMESTAMP,prompt_tokens,output_tokens\n2023-99-16 1:2:3,1,2\n", "line 2"},
+        {"{\"input_length\": 1}\n", "line 1"},
+        {"{\"input_length\": \"1\", \"output_length\": 2}\n", "line 1"},
+        {"{\"input_length\": 1, \"output_length\": 2", "line 1"},
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        sg_trace t;
+        CHECK_FAILS(parse(&t, bad[i].text), SG_E_FORMAT, bad[i].why);
+    }
+}
+
+static bool read_both(void *arg)
+{
+    (void)arg;
+    sg_trace t;
+    if (sg_trace_parse(&t, "prompt_tokens,output_tokens\n1,2\n3,4\n", 36, "t", 0, NULL) != SG_OK)
+        return false;
+    sg_trace_fini(&t);
+    if (sg_trace_mix(&t, 300, 1, NULL) != SG_OK)
+        return false;
+    sg_trace_fini(&t);
+    return true;
+}
+
+TEST(survives_failing_allocations) { CHECK_ALLOC_LOOP(read_both, NULL); }
+
+TEST(reads_the_published_traces)
+{
+    static const struct {
+        const char *name;
+        size_t n;
+        bool timed;
+    } files[] = {{"AzureLLMInferenceTrace_code.csv", 8819, true},
+                 {"AzureLLMInferenceTrace_conv.csv", 19366, true},
+                 {"arxiv_summarization_lengths_llama2.csv", 28257, false},
+                 {"sharegpt_8k_lengths_llama2.csv", 30731, false},
+                 {"mooncake_conversation_trace.jsonl", 12031, true}};
+    if (!tap_shared()) {
+        tap_skip("no shared data");
+        return;
+    }
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
+        char path[4400];
+        sg_trace t;
+        snprintf(path, sizeof path, "%s/data/traces/%s", tap_shared(), files[i].name);
+        CHECK_OK(sg_trace_read(&t, path, 0, &err));
+        tap_note("%s: %zu requests, the last arrives after %.0f s", files[i].name, t.n, (double)t.request[t.n - 1].arrival_us * 1e-6);
+        CHECK(t.n + 1 >= files[i].n && t.n <= files[i].n + 1); /* a last line without its end */
+        CHECK_INT(t.timed, files[i].timed);
+        sg_trace_fini(&t);
+    }
+}
+
+TEST(a_record_becomes_numbers_a_table_and_a_picture)
+{
+    sg_record r;
+    CHECK_OK(sg_record_init(&r, 2, &err));
+    r.request[0].arrival_us = 0, r.request[0].admit_us = 1000, r.request[0].prompt = 5;
+    r.request[1].arrival_us = 10000, r.request[1].admit_us = 11000, r.request[1].prompt = 9;
+    for (int i = 0; i < 100; i++)
+        sg_record_add_token(&r, 0, 20000 + i * 10000 + (i > 98 ? 90000 : 0));
+    sg_record_add_token(&r, 1, 40000);
+    for (int i = 0; i < 100; i++)
+        sg_record_add_step(&r, &(sg_record_step){.start_us = i * 10000, .us = 9900, .predicted_us = 9000, .prompt = i % 7, .decode = 1});
+    r.end_us = 1200000;
+    sg_summary s;
+    CHECK_OK(sg_record_summarise(&r, &s, &err));
+    CHECK_NEAR(s.tbt.p50, 10, 1e-6);
+    CHECK_NEAR(s.tbt.max, 100, 1e-6);
+    CHECK_NEAR(s.ttft.max, 30, 1e-6);
+    CHECK_NEAR(s.error_p90, 0.9 / 9.9, 1e-5);
+    const char *csv = tap_scratch("run.csv"), *svg = tap_scratch("run.svg");
+    CHECK_OK(sg_record_write_csv(&r, csv, &err));
+    CHECK_OK(sg_record_write_svg(&r, svg, "a <title> & more", "note", 50000, &err));
+    CHECK_FAILS(sg_record_write_svg(&r, "/nowhere/x.svg", "t", "n", 0, &err), SG_E_IO, "nowhere");
+    sg_record_fini(&r);
+}
+
+TAP_MAIN
