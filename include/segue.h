@@ -323,6 +323,7 @@ typedef struct sg_engine_options {
                             * measured time of a token; 0: step_tokens counts */
     bool exact;            /* the reference path: everything in float32, slow */
     bool no_prefix_cache;  /* compute every prompt anew */
+    const char *spec;      /* guessing ahead: "lookup" (from the request's own text), "off"; NULL: off */
     void (*on_step)(void *arg, const sg_step_info *info); /* after every step, in the loop's thread: must not block; or NULL */
     void *on_step_arg;
 } sg_engine_options;
@@ -389,6 +390,9 @@ typedef struct sg_engine_stats {
     uint64_t finished[4]; /* by sg_finish */
     uint64_t rejected;    /* SG_E_BUSY */
     uint64_t preemptions, recomputed_tokens; /* blocks taken from a running request for others, and what that cost */
+    uint64_t drafted_tokens, accepted_tokens; /* guesses that were computed, and that were right */
+    double step_error_p90; /* |predicted - measured| / measured step time, of the last 256 steps; 0: none */
+    double step_predicted_us, step_measured_us; /* sums over the steps that were predicted */
     uint64_t prefix_block; /* now: KV blocks in the prefix tree */
     uint64_t prefix_hit_tokens, prefix_evicted, prefix_waits; /* prompt tokens found; blocks; held for the same prefix */
     uint64_t prefix_end[SG_PREFIX_NEND + 1]; /* requests by why their match ended; the last: no tree */

@@ -21,6 +21,7 @@ enum { FAKE_VOCAB = 258, FAKE_BEGIN = 256, FAKE_END = 257 };
 typedef struct fake_lm {
     sg_kv_pool *pool;
     const char *script;    /* what every answer says, or NULL */
+    int cycle;             /* most tokens go round in so many letters; 0: none do */
     int step_us;           /* how long a step takes */
     int row_us;            /* and each row of it */
     _Atomic bool fail;     /* the next step fails */
@@ -64,6 +65,8 @@ static inline sg_status fake_step(void *self, const sg_batch *b, sg_error *err)
         float *x = b->logits + (size_t)o++ * FAKE_VOCAB;
         for (int i = 0; i < FAKE_VOCAB; i++) /* letters and spaces, and now and then an end */
             x[i] = (i >= 'a' && i <= 'z') || i == ' ' ? (float)(sg_rng_unit_at(h, (uint64_t)i, 1) * 8) : -20;
+        if (f->cycle && h & 3)
+            x['a' + (b->pos[r] + 1) % f->cycle] += 12;
         x[FAKE_END] = sg_rng_unit_at(h, 0, 2) < 0.01 ? 20 : -20;
         if (f->script)
             x[cell[2] < strlen(f->script) ? (unsigned char)f->script[cell[2]] : FAKE_END] = 100;

@@ -79,34 +79,51 @@ static void remember(sg_engine *e, sg_request *r, int before)
         sg_request_remember(e, r, tail);
 }
 
-void sg_engine_absorb(sg_engine *e, const sg_batch *b)
+/* Draw what follows a closed gap: one token, and one more for each guess that the draw before it confirms.  False when the
+ * request has ended. */
+static bool draw(sg_engine *e, const sg_work *w)
+{
+    sg_request *r = w->request;
+    int right = 0;
+    for (int i = 0;; i++) {
+        sg_finish how;
+        sg_error error;
+        if (!sample(e, r, e->logits + (size_t)(w->out + i) * (size_t)e->lm.nvocab, &how, &error)) {
+            if (w->ndraft)
+                sg_request_learn(e, r, w->ndraft, right);
+            leave(e, r);
+            sg_engine_finish(e, r, how, how == SG_FINISH_ERROR ? &error : NULL);
+            return false;
+        }
+        if (i == w->ndraft || r->token[r->known - 1] != r->draft[i])
+            break;
+        r->computed++; /* the guess was computed as this token */
+        right++;
+    }
+    if (w->ndraft)
+        sg_request_learn(e, r, w->ndraft, right);
+    sg_kv_seq_truncate(r->seq, r->computed);
+    return true;
+}
+
+void sg_engine_absorb(sg_engine *e)
 {
     for (int s = 0; s < e->nwork; s++) {
         sg_request *r = e->work[s].request;
+        int before = r->computed;
         r->computed += e->work[s].ntoken;
-        remember(e, r, r->computed - e->work[s].ntoken);
-    }
-    for (int i = 0; i < b->nout; i++) {
-        sg_finish how;
-        sg_error error;
-        sg_request *r = e->logit_request[i];
-        if (sample(e, r, e->logits + (size_t)i * (size_t)e->lm.nvocab, &how, &error))
-            continue;
-        leave(e, r);
-        sg_engine_finish(e, r, how, how == SG_FINISH_ERROR ? &error : NULL);
+        if (e->work[s].out < 0 || draw(e, &e->work[s]))
+            remember(e, r, before);
     }
 }
 
 void sg_engine_count_step(sg_engine *e, const sg_batch *b, int64_t us)
 {
-    int nprompt = 0;
-    if (b->nrow >= 16) {
-        double row_us = (double)us / b->nrow;
-        e->row_us = e->row_us > 0 ? 0.75 * e->row_us + 0.25 * row_us : row_us;
-    }
+    int nprompt = 0, ndraft = 0;
     for (int s = 0; s < e->nwork; s++) {
         const sg_request *r = e->work[s].request;
         int left = r->nprompt - r->computed;
+        ndraft += e->work[s].ndraft;
         if (left > 0)
             nprompt += left < e->work[s].ntoken ? left : e->work[s].ntoken;
     }
@@ -118,9 +135,9 @@ void sg_engine_count_step(sg_engine *e, const sg_batch *b, int64_t us)
     pthread_mutex_unlock(&e->stats_lock);
     const sg_plan *plan = &e->plan;
     if (e->on_step)
-        e->on_step(e->on_step_arg, &(sg_step_info){.start_us = sg_clock_us() - us, .us = (double)us, .predicted_us = plan->predicted_us,
-                                                   .prompt_tokens = nprompt, .decode_tokens = b->nrow - plan->ndraft - nprompt,
-                                                   .draft_tokens = plan->ndraft, .running = e->nrunning, .waiting = e->nwaiting,
+        e->on_step(e->on_step_arg, &(sg_step_info){.start_us = sg_clock_us() - us, .us = (double)us, .predicted_us = e->predicted_us,
+                                                   .prompt_tokens = nprompt, .decode_tokens = b->nrow - ndraft - nprompt,
+                                                   .draft_tokens = ndraft, .running = e->nrunning, .waiting = e->nwaiting,
                                                    .preempted = plan->nvictim, .seen = e->nstep - 1});
 }
 

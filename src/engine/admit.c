@@ -213,8 +213,9 @@ static sg_gap gap_of(const sg_engine *e, const sg_request *r)
 {
     int full = r->seq->len / sg_kv_pool_block(e->lm.pool);
     bool copy = full < r->seq->nblock && sg_kv_pool_refs(e->lm.pool, r->seq->table[full]) > 1;
-    return (sg_gap){.known = r->known, .computed = r->computed, .prompt = r->nprompt, .limit = r->limit, .expect = expected(e, r),
-                    .held_block = r->seq->nblock, .own_block = own_blocks(e, r), .copy_block = copy, .arrival_us = r->submit_us,
+    return (sg_gap){.known = r->known, .computed = r->computed, .prompt = r->nprompt, .limit = r->limit,
+                    .expect = expected(e, r), .draft = r->ndraft, .accept = r->accept, .held_block = r->seq->nblock,
+                    .own_block = own_blocks(e, r), .copy_block = copy, .arrival_us = r->submit_us,
                     .last_us = r->first_us ? r->last_us : r->submit_us, .deadline_us = INT64_MAX, .tenant = r->tenant,
                     .npreempt = r->npreempt, .priority = r->priority, .paused = r->state == SG_REQUEST_PAUSED};
 }
@@ -225,12 +226,15 @@ static bool show_running(sg_engine *e)
     bool all_paused = true;
     for (int i = 0; i < e->nrunning; i++) {
         sg_request *r = e->running[i];
-        bool room = sg_request_has_room(r);
+        int room = sg_request_room(r);
         if (r->state == SG_REQUEST_PREFILL && r->known - r->computed == 1 && r->known > r->nprompt)
             sg_request_become(e, r, SG_REQUEST_DECODE);
         if (r->state != SG_REQUEST_PREFILL) /* in prefill it adds nothing to the ring, which had room at admission */
-            sg_request_become(e, r, room ? SG_REQUEST_DECODE : SG_REQUEST_PAUSED);
-        all_paused &= !room;
+            sg_request_become(e, r, room > 0 ? SG_REQUEST_DECODE : SG_REQUEST_PAUSED);
+        all_paused &= room <= 0;
+        r->ndraft = 0;
+        if (e->speculate && r->state == SG_REQUEST_DECODE)
+            sg_request_guess(e, r, room);
         e->gap_running[i] = gap_of(e, r);
     }
     return all_paused;
@@ -242,7 +246,7 @@ static void show_waiting(sg_engine *e)
     e->nshown = 0;
     for (int i = 0; i < e->nwaiting && e->nshown < e->nshow_max; i++) {
         sg_request *r = e->waiting[i];
-        if (r->state == SG_REQUEST_PREEMPTED && !sg_request_has_room(r))
+        if (r->state == SG_REQUEST_PREEMPTED && sg_request_room(r) <= 0)
             continue;
         if (r->state != SG_REQUEST_PREEMPTED) {
             bool hold = sg_request_hold(e, r);
@@ -275,7 +279,9 @@ void sg_engine_snapshot(sg_engine *e, sg_snapshot *s)
     *s = (sg_snapshot){.nstep = e->nstep++, .now_us = sg_clock_us(), .running = e->gap_running, .nrunning = e->nrunning,
                        .waiting = e->gap_waiting, .nwaiting = e->nshown, .free_block = had(e),
                        .nblock = sg_kv_pool_nblock(e->lm.pool), .block = sg_kv_pool_block(e->lm.pool),
-                       .free_slot = e->max_running - e->nrunning};
+                       .free_slot = e->max_running - e->nrunning,
+                       .latency = sg_latency_ready(&e->latency) ? &e->latency : NULL, .nexpert = e->lm.nexpert,
+                       .nexpert_used = e->lm.nexpert_used};
 }
 
 /* ---- admission ---- */

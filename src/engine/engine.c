@@ -12,7 +12,8 @@
 
 #include <string.h>
 
-enum { RUNNING = 32, WAITING = 256, STEP_TOKENS = 64, SHOW = 256, ANSWER = 64, RUNNING_MAX = 1024, WAITING_MAX = 1 << 20 };
+enum { RUNNING = 32, WAITING = 256, STEP_TOKENS = 64, STEP_US = 250000, SHOW = 256, ANSWER = 64,
+       RUNNING_MAX = 1024, WAITING_MAX = 1 << 20 };
 
 const double sg_seconds_bound[SG_NBUCKET] = {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300};
 const double sg_tokens_bound[SG_NBUCKET] = {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768};
@@ -35,14 +36,13 @@ static sg_status allocate(sg_engine *e, sg_error *err)
     e->row_seq = sg_calloc(rows, sizeof *e->row_seq);
     e->row_pos = sg_calloc(rows, sizeof *e->row_pos);
     e->extent = sg_calloc(run, sizeof *e->extent);
-    e->logit_row = sg_calloc(run, sizeof *e->logit_row);
+    e->logit_row = sg_calloc((size_t)e->lm.max_logits, sizeof *e->logit_row);
     e->seqs = sg_calloc(run, sizeof *e->seqs);
-    e->logit_request = sg_calloc(run, sizeof *e->logit_request);
-    e->logits = sg_calloc(run * (size_t)e->lm.nvocab, sizeof *e->logits);
+    e->logits = sg_calloc((size_t)e->lm.max_logits * (size_t)e->lm.nvocab, sizeof *e->logits);
     e->piece = sg_calloc(1, e->lm.piece_bytes_max + 1);
     e->sampler = sg_sampler_new((size_t)e->lm.nvocab);
     if (!e->shown || !e->match_block || !e->work || !e->waiting || !e->running || !e->gap_running || !e->gap_waiting || !e->row_token ||
-        !e->row_seq || !e->row_pos || !e->extent || !e->logit_row || !e->seqs || !e->logit_request || !e->logits || !e->piece ||
+        !e->row_seq || !e->row_pos || !e->extent || !e->logit_row || !e->seqs || !e->logits || !e->piece ||
         !e->sampler)
         return sg_fail_nomem(err, "the step loop");
     return sg_plan_init(&e->plan, e->max_running, e->nshow_max, err);
@@ -75,7 +75,6 @@ static void destroy(sg_engine *e)
     sg_free(e->extent);
     sg_free(e->logit_row);
     sg_free(e->seqs);
-    sg_free(e->logit_request);
     sg_free(e->logits);
     sg_free(e->piece);
     sg_free(e->name);
@@ -106,6 +105,8 @@ char *sg_engine_name_of(const sg_engine_options *o)
     return sg_strndup(start, n);
 }
 
+bool sg_engine_speculates(const sg_engine_options *o) { return o->spec && strcmp(o->spec, "lookup") == 0; }
+
 static sg_status check_options(sg_engine *e, const sg_engine_options *o, sg_error *err)
 {
     if (o->max_running < 0 || o->max_running > RUNNING_MAX)
@@ -117,6 +118,8 @@ static sg_status check_options(sg_engine *e, const sg_engine_options *o, sg_erro
     e->on_step = o->on_step;
     e->on_step_arg = o->on_step_arg;
     e->slo_tbt_us = (int64_t)(o->slo_tbt_ms * 1e3);
+    if (o->spec && !sg_engine_speculates(o) && strcmp(o->spec, "off") != 0)
+        return sg_fail(err, SG_E_ARGUMENT, "speculation '%.32s': one of off, lookup", o->spec);
     if (o->step_tokens < 0)
         return sg_fail(err, SG_E_ARGUMENT, "%d tokens a step: at least 1", o->step_tokens);
     e->max_running = o->max_running ? o->max_running : RUNNING;
@@ -124,7 +127,9 @@ static sg_status check_options(sg_engine *e, const sg_engine_options *o, sg_erro
     if (e->max_running > e->lm.max_logits)
         e->max_running = e->lm.max_logits;
     e->sched = (sg_sched_options){.step_tokens = o->step_tokens ? o->step_tokens : STEP_TOKENS, .step_tokens_max = e->lm.max_rows,
-                                  .preempt = true};
+                                  .step_us_max = STEP_US, .tbt_us = e->slo_tbt_us, .preempt = true};
+    e->ndraft_max = e->lm.max_logits - e->max_running;
+    e->speculate = sg_engine_speculates(o) && e->ndraft_max > 0;
     return sg_policy_find(&e->sched, o->policy, err);
 }
 
@@ -135,6 +140,9 @@ static sg_status set_up(sg_engine *e, const sg_engine_options *o, sg_error *err)
     if (!o->no_prefix_cache)
         SG_TRY(sg_prefix_open(&e->prefix, e->lm.pool, err));
     e->answer_tokens = ANSWER;
+    sg_latency_init(&e->latency);
+    if (e->lm.probe)
+        sg_engine_probe(e);
     if (!(e->name = sg_engine_name_of(o)))
         return sg_fail_nomem(err, "an engine");
     e->stats.kv_block = (uint64_t)sg_kv_pool_nblock(e->lm.pool);

@@ -46,6 +46,9 @@ typedef enum sg_request_state {
     SG_REQUEST_NSTATE
 } sg_request_state;
 
+typedef struct sg_drafter sg_drafter;
+enum { SG_DRAFT_MAX = 8 };
+
 struct sg_request {
     _Atomic int refs;
     _Atomic bool cancelled;
@@ -82,6 +85,10 @@ struct sg_request {
     void (*decoder_free)(void *decoder);
     uint64_t fed; /* bytes of text decoded */
     uint16_t npreempt;
+    sg_drafter *drafter; /* NULL: nothing is guessed */
+    int32_t draft[SG_DRAFT_MAX];
+    int ndraft;   /* guesses behind the known tokens */
+    float accept; /* recent share of right guesses */
     bool gone;    /* to be taken out of its list */
     int64_t submit_us, admit_us, first_us, last_us;
 
@@ -106,7 +113,8 @@ struct sg_request {
 /* A request's part of the step. */
 typedef struct sg_work {
     sg_request *request;
-    int ntoken;
+    int ntoken, ndraft;
+    int out; /* its first row of logits; -1: none */
 } sg_work;
 
 struct sg_engine {
@@ -139,17 +147,21 @@ struct sg_engine {
     sg_prefix *prefix;    /* NULL: no reuse */
     int32_t *match_block; /* [blocks of a sequence] */
     uint32_t transition[SG_REQUEST_NSTATE][SG_REQUEST_NSTATE]; /* how often each was taken, for tests */
-    double row_us; /* recent time of a row in steps of many rows; 0: not known yet */
+    sg_latency latency;     /* how long steps take */
+    sg_step_cost cost;      /* of the step in hand... */
+    double predicted_us;    /* ...and what it was expected to take; 0: nothing */
+    bool speculate;
+    int ndraft_max;         /* guesses that a step has room for */
     sg_gap *gap_running, *gap_waiting;
     sg_plan plan;
     uint64_t nstep;
     sg_work *work; /* [max_running] */
     int nwork;
     int32_t *row_token, *row_seq, *row_pos; /* [max_rows] */
-    int32_t *extent, *logit_row;            /* [max_running] */
+    int32_t *extent;                        /* [max_running] */
+    int32_t *logit_row;                     /* [lm.max_logits] */
     sg_kv_seq **seqs;
-    sg_request **logit_request;
-    float *logits; /* [max_running][nvocab] */
+    float *logits; /* [lm.max_logits][nvocab] */
     char *piece;
     sg_sampler *sampler;
 
@@ -159,8 +171,8 @@ struct sg_engine {
 
 /* request.c */
 void sg_request_unref(sg_request *r);
-/* Loop: room in the ring for one more token? */
-bool sg_request_has_room(sg_request *r);
+/* Loop: tokens that the ring has room for. */
+int sg_request_room(sg_request *r);
 /* Loop: a sampled token goes through detokeniser and stop strings into the ring.  True when a stop string ended it. */
 bool sg_request_push(sg_request *r, const sg_choice *choice, char *piece);
 /* Loop: the end event. */
@@ -173,6 +185,26 @@ sg_status sg_engine_open_lm(sg_engine **engine, sg_lm *lm, const sg_engine_optio
 sg_status sg_engine_make_lm(sg_engine **engine, sg_lm *lm, const sg_engine_options *options, sg_error *err);
 /* Wake the loop: a reader has made room, or a request was cancelled. */
 void sg_engine_nudge(sg_engine *e);
+
+bool sg_engine_speculates(const sg_engine_options *options);
+
+/* cost.c: how long steps take. */
+/* Time a few steps before there are requests; well under a second.  No prediction when the model is too slow for it. */
+void sg_engine_probe(sg_engine *e);
+/* The features of e->work, to be called before the step; and what it took. */
+void sg_engine_cost_begin(sg_engine *e);
+void sg_engine_cost_end(sg_engine *e, int64_t us);
+
+/* speculate.c: guesses from the request's own text. */
+/* All memory for a request of up to `limit` tokens. */
+sg_status sg_drafter_new(sg_drafter **d, int limit, sg_error *err);
+void sg_drafter_free(sg_drafter *d);
+/* Up to `most` tokens that may follow token[0..n), which begin as they did the last time; returns how many. */
+int sg_drafter_guess(sg_drafter *d, const int32_t *token, int n, int32_t *draft, int most);
+/* Guess for a decoding request whose ring has room for so many tokens. */
+void sg_request_guess(sg_engine *e, sg_request *r, int room);
+/* Of `given` guesses `right` were. */
+void sg_request_learn(sg_engine *e, sg_request *r, int given, int right);
 
 /* lm_model.c */
 sg_status sg_lm_open(sg_lm *lm, const sg_engine_options *options, sg_error *err);
@@ -219,8 +251,8 @@ void sg_request_remember(sg_engine *e, sg_request *r, bool tail);
 bool sg_request_hold(sg_engine *e, sg_request *r);
 
 /* absorb.c */
-/* After a step: gaps close, closed gaps draw their tokens, requests end. */
-void sg_engine_absorb(sg_engine *e, const sg_batch *b);
+/* After a step: gaps close, closed gaps draw their tokens, guesses are checked, requests end. */
+void sg_engine_absorb(sg_engine *e);
 void sg_engine_count_step(sg_engine *e, const sg_batch *b, int64_t us);
 void sg_engine_count_now(sg_engine *e);
 void sg_engine_observe(sg_histogram *h, const double *bound, double value);

@@ -21,7 +21,9 @@ typedef struct sg_lm {
     int extent_switch; /* sequences announced to become longer than this get other keys; 0: none */
     sg_kv_pool *pool; /* owned by self; the loop's thread takes and gives its blocks */
     int max_rows;    /* largest nrow of a step */
-    int max_logits;  /* largest nout of a step */
+    int max_logits;  /* largest nout of a step; what exceeds the requests that may run is for guesses */
+    int nexpert, nexpert_used; /* of a mixture layer; 0 when dense */
+    bool probe;      /* steps cost what steps cost: time some when the engine opens */
     size_t piece_bytes_max; /* longest text that one token can complete, without the NUL */
     bool chat_template;
 

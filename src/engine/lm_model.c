@@ -18,7 +18,7 @@
 
 #include <string.h>
 
-enum { BLOCK = 32, ROWS = 512, RUNNING = 32, CTX_MIN = 16 };
+enum { BLOCK = 32, ROWS = 512, RUNNING = 32, DRAFTS = 16, CTX_MIN = 16 };
 
 typedef struct real_lm {
     sg_weights *weights;
@@ -212,6 +212,8 @@ static int64_t room_for(const sg_engine_options *o, size_t block_bytes)
     return (int64_t)(room / block_bytes);
 }
 
+static int running_of(const sg_engine_options *o) { return o->max_running > 0 ? o->max_running : RUNNING; }
+
 static sg_status open_pool(real_lm *m, sg_lm *lm, const sg_engine_options *o, sg_error *err)
 {
     sg_dtype type;
@@ -229,7 +231,7 @@ static sg_status open_pool(real_lm *m, sg_lm *lm, const sg_engine_options *o, sg
                            ctx, (double)sg_kv_blocks_for(ctx, BLOCK) * (double)bytes / 0x1p20, (long long)room * BLOCK);
         ctx = (int)room * BLOCK;
     }
-    int64_t wanted = (int64_t)sg_kv_blocks_for(ctx, BLOCK) * lm->max_logits;
+    int64_t wanted = (int64_t)sg_kv_blocks_for(ctx, BLOCK) * running_of(o);
     SG_TRY(sg_kv_pool_open(&m->pool, m->info->kv, m->info->nlayer, type, BLOCK, (int)(wanted < room ? wanted : room), err));
     lm->ctx = ctx;
     lm->kv_bytes = sg_kv_pool_bytes(m->pool);
@@ -249,7 +251,7 @@ static sg_status open_all(real_lm *m, sg_lm *lm, const sg_engine_options *o, sg_
     if (m->info->kind != SG_MODEL_DECODER)
         return sg_fail(err, SG_E_UNSUPPORTED, "%s is an encoder: it writes no text; see segue embed and rank", m->info->architecture);
     m->nvocab = m->info->nvocab;
-    lm->max_logits = o->max_running > 0 ? o->max_running : RUNNING;
+    lm->max_logits = running_of(o) + (sg_engine_speculates(o) ? DRAFTS : 0);
     lm->max_rows = ROWS > lm->max_logits ? ROWS : lm->max_logits;
     SG_TRY(sg_model_reserve(m->model, lm->max_rows, lm->max_logits, err));
     SG_TRY(open_pool(m, lm, o, err));
@@ -263,6 +265,9 @@ static sg_status open_all(real_lm *m, sg_lm *lm, const sg_engine_options *o, sg_
     lm->nvocab = m->nvocab;
     lm->ctx_trained = m->info->ctx;
     lm->extent_switch = m->info->extent_switch;
+    lm->nexpert = m->info->nexpert;
+    lm->nexpert_used = m->info->nexpert_used;
+    lm->probe = true;
     lm->pool = m->pool;
     return SG_OK;
 }

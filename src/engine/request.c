@@ -42,6 +42,7 @@ static void destroy(sg_request *r)
     sg_stop_fini(&r->stop);
     sg_free(r->bias);
     sg_free(r->token);
+    sg_drafter_free(r->drafter);
     sg_kv_seq_free(r->seq);
     if (r->decoder_free)
         r->decoder_free(r->decoder);
@@ -103,6 +104,9 @@ static sg_status build(sg_request *r, const sg_engine *e, const sg_request_optio
     if (r->bias)
         memcpy(r->bias, o->sampling.bias, o->sampling.nbias * sizeof *r->bias);
     r->sampling.bias = r->bias;
+    if (e->speculate)
+        SG_TRY(sg_drafter_new(&r->drafter, r->limit, err));
+    r->accept = 0.6f; /* worth a first try */
     r->decoder_free = e->lm.decoder_free;
     return e->lm.decoder_new(e->lm.self, &r->decoder, r->token, o->nprompt, err);
 }
@@ -189,11 +193,11 @@ void sg_request_free(sg_request *r)
 
 /* ---- the loop's side ---- */
 
-bool sg_request_has_room(sg_request *r)
+int sg_request_room(sg_request *r)
 {
     pthread_mutex_lock(&r->lock);
-    bool room = r->produced - r->head < (uint64_t)r->nentry;
-    r->stalled = !room;
+    int room = r->nentry - (int)(r->produced - r->head);
+    r->stalled = room <= 0;
     pthread_mutex_unlock(&r->lock);
     return room;
 }

@@ -20,21 +20,23 @@
 
 #include <string.h>
 
-/* A step cannot be left half-way, so its length is how long a cancelled request goes on and a new one waits: at most about
- * STEP_US, by the measured time of a row, but not fewer than ROWS_MIN rows, below which a row costs more.  With a
- * bound on the time between tokens, steps beside decodes keep to it. */
+/* A step cannot be left half-way, so its length is how long a cancelled request goes on and a new one waits: about
+ * step_us_max by the step-time model, but not fewer than ROWS_MIN rows, below which a row costs more.  While the model
+ * is not ready, steps beside decodes that have a bound are short. */
 static sg_sched_options step_options(const sg_engine *e)
 {
-    enum { STEP_US = 250000, ROWS_MIN = 64, BESIDE_MIN = 4 };
+    enum { ROWS_MIN = 64, BLIND_ROWS = 8 };
     sg_sched_options o = e->sched;
-    double rows = e->row_us > 0 ? STEP_US / e->row_us : ROWS_MIN;
+    sg_step_cost none = {0};
+    bool ready = sg_latency_ready(&e->latency);
     int least = e->max_running > ROWS_MIN ? e->max_running : ROWS_MIN;
+    int rows = ready ? sg_latency_budget(&e->latency, &none, 0, o.step_tokens_max, (double)o.step_us_max) : ROWS_MIN;
     if (rows < o.step_tokens_max)
-        o.step_tokens_max = rows < least ? (least < o.step_tokens_max ? least : o.step_tokens_max) : (int)rows;
-    if (e->slo_tbt_us && e->row_us > 0) {
-        double beside = (double)e->slo_tbt_us / e->row_us;
-        o.step_tokens = beside < BESIDE_MIN ? BESIDE_MIN : beside > o.step_tokens_max ? o.step_tokens_max : (int)beside;
-    }
+        o.step_tokens_max = rows < least ? (least < o.step_tokens_max ? least : o.step_tokens_max) : rows;
+    if (o.tbt_us && !ready && o.step_tokens > BLIND_ROWS)
+        o.step_tokens = BLIND_ROWS;
+    if (o.step_tokens > o.step_tokens_max)
+        o.step_tokens = o.step_tokens_max;
     return o;
 }
 
@@ -53,17 +55,21 @@ static void take_parts(sg_engine *e, const sg_plan *plan)
     for (int i = 0; i < plan->npart; i++) {
         int at = plan->part[i].index;
         sg_request *r = at < e->nrunning ? e->running[at] : e->shown[plan->admit[at - e->nrunning]];
-        e->work[i] = (sg_work){r, plan->part[i].ntoken};
+        e->work[i] = (sg_work){.request = r, .ntoken = plan->part[i].ntoken, .ndraft = plan->part[i].ndraft};
     }
 }
 
-/* The prefix tree may have had more of an admitted request than the plan knew. */
+/* The prefix tree may have had more of an admitted request than the plan knew; and guesses have so many rows of logits. */
 static void trim_parts(sg_engine *e)
 {
+    int room = e->ndraft_max;
     for (int i = 0; i < e->nwork; i++) {
-        int gap = e->work[i].request->known - e->work[i].request->computed;
-        if (e->work[i].ntoken > gap)
-            e->work[i].ntoken = gap;
+        sg_work *w = &e->work[i];
+        int gap = w->request->known - w->request->computed;
+        w->ntoken = w->ntoken < gap ? w->ntoken : gap;
+        w->ndraft = w->ntoken < gap ? 0 : w->ndraft < room ? w->ndraft : room;
+        w->ndraft = w->ndraft < w->request->ndraft ? w->ndraft : w->request->ndraft;
+        room -= w->ndraft;
     }
 }
 
@@ -71,7 +77,7 @@ static int blocks_wanted(const sg_engine *e)
 {
     int n = 0;
     for (int i = 0; i < e->nwork; i++)
-        n += sg_kv_seq_blocks_needed(e->work[i].request->seq, e->work[i].ntoken);
+        n += sg_kv_seq_blocks_needed(e->work[i].request->seq, e->work[i].ntoken + e->work[i].ndraft);
     return n;
 }
 
@@ -92,6 +98,7 @@ static void fit_alone(sg_engine *e)
     int border = w->request->computed - w->request->computed % sg_kv_pool_block(e->lm.pool);
     sg_kv_seq_truncate(w->request->seq, border);
     w->request->computed = border;
+    w->ndraft = 0;
     while (w->ntoken > 1 && !sg_engine_make_room(e, blocks_wanted(e)))
         w->ntoken /= 2;
     SG_ASSERT(sg_engine_make_room(e, blocks_wanted(e)));
@@ -113,28 +120,31 @@ static void fit(sg_engine *e)
     }
 }
 
-/* The token table.  A part that closes its gap wants the logits of its last row. */
+/* The token table.  A part that closes its gap wants the logits of its last row, and those of the guesses behind it. */
 static sg_status make_table(sg_engine *e, sg_batch *b, sg_error *err)
 {
-    int nrow = 0, nlogit = 0;
+    int nrow = 0, nout = 0;
     for (int s = 0; s < e->nwork; s++) {
-        sg_request *r = e->work[s].request;
-        int n = e->work[s].ntoken;
+        sg_work *w = &e->work[s];
+        sg_request *r = w->request;
+        int n = w->ntoken + w->ndraft;
         SG_TRY(sg_kv_seq_extend(r->seq, n, err));
         for (int i = 0; i < n; i++, nrow++) {
-            e->row_token[nrow] = r->token[r->computed + i];
+            e->row_token[nrow] = i < w->ntoken ? r->token[r->computed + i] : r->draft[i - w->ntoken];
             e->row_seq[nrow] = s;
             e->row_pos[nrow] = r->computed + i;
         }
         e->seqs[s] = r->seq;
         e->extent[s] = r->limit;
-        if (r->computed + n == r->known) {
-            e->logit_request[nlogit] = r;
-            e->logit_row[nlogit++] = nrow - 1;
+        w->out = -1;
+        if (r->computed + w->ntoken == r->known) {
+            w->out = nout;
+            for (int i = 0; i <= w->ndraft; i++)
+                e->logit_row[nout++] = nrow - 1 - w->ndraft + i;
         }
     }
     *b = (sg_batch){.nrow = nrow, .id = e->row_token, .pos = e->row_pos, .seq = e->row_seq, .nseq = e->nwork, .seqs = e->seqs,
-                    .extent = e->extent, .nout = nlogit, .out = e->logit_row, .logits = e->logits};
+                    .extent = e->extent, .nout = nout, .out = e->logit_row, .logits = e->logits};
     return SG_OK;
 }
 
@@ -157,13 +167,15 @@ static void step(sg_engine *e)
     sg_batch b = {0};
     sg_error error = {0};
     int64_t start = sg_clock_us();
+    sg_engine_cost_begin(e);
     sg_status st = make_table(e, &b, &error);
     if (st == SG_OK)
         st = e->lm.step(e->lm.self, &b, &error);
     sg_engine_count_step(e, &b, sg_clock_us() - start);
-    if (st == SG_OK)
-        sg_engine_absorb(e, &b);
-    else
+    if (st == SG_OK) {
+        sg_engine_absorb(e);
+        sg_engine_cost_end(e, sg_clock_us() - start);
+    } else
         fail_work(e, &error);
 }
 

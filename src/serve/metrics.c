@@ -71,6 +71,8 @@ static const number numbers[] = {
     {"prefix_matches_total", NULL, NULL, "end=\"off\"", AT(prefix_end[SG_PREFIX_NEND])},
     {"prefix_waits_total", "counter", "Requests held until another one had computed the same prefix.", "", AT(prefix_waits)},
     {"prefix_evicted_blocks_total", "counter", "KV blocks that the prefix tree gave back.", "", AT(prefix_evicted)},
+    {"drafted_tokens_total", "counter", "Guessed tokens that were computed.", "", AT(drafted_tokens)},
+    {"accepted_tokens_total", "counter", "Guessed tokens that were right.", "", AT(accepted_tokens)},
     {"preemptions_total", "counter", "Running requests whose KV blocks were taken for others.", "", AT(preemptions)},
     {"recomputed_tokens_total", "counter", "Tokens computed again after preemption.", "", AT(recomputed_tokens)},
     {"prompt_tokens_total", "counter", "Prompt tokens computed.", "", AT(prompt_tokens)},
