@@ -11,7 +11,8 @@ static sg_status parse(sg_trace *t, const char *text) { return sg_trace_parse(t,
 TEST(reads_csv_in_any_order_of_columns_and_time)
 {
     sg_trace t;
-    CHECK_OK(parse(&t, "x,GeneratedTokens,TIMESTAMP,ContextTokens\r\na,5,2023-11-16 23:59:59.5,100\r\nb,0,2023-11-17 00:00:01,7\r\nc,9,2023-11-16 "
+    CHECK_OK(parse(&t, "x,GeneratedTokens,TIMESTAMP,ContextTokens\r\na,5,2023-11-16 23:59:59.5,100\r\nb,0,2023-11-17 "
+                       "00:00:01,7\r\nc,9,2023-11-16 "
                        "23:59:58.5,3\r\n"));
     CHECK_INT(t.n, 3);
     CHECK(t.timed);
