@@ -290,7 +290,7 @@ static void note(const char *what, int ntrace, const totals *t)
 
 static sg_status open_fake(sg_lm *lm, int nblock, void *arg, sg_error *e)
 {
-    fake_lm *fake;
+    fake_lm *fake = NULL;
     SG_TRY(fake_lm_open(lm, &fake, LIMIT_MAX, nblock, e));
     fake->cycle = *(const int *)arg;
     return SG_OK;
