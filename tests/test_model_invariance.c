@@ -6,6 +6,8 @@
 
 enum { LEN = 90, NSEQ = 5, BLOCK = 16 };
 
+static int nplan; /* mixed steps so far */
+
 static const char *const families[] = {"llama", "llama-window", "gemma3", "qwen3moe", "gpt-oss", "deepseek2"};
 
 typedef struct engine {
@@ -149,6 +151,7 @@ static sg_status run_mixed(engine *e, float *out, sg_error *err)
             more = more || left > 0;
         }
         st = step(e, seqs, order, n, out, err);
+        nplan++;
     }
     free_seqs(seqs);
     return st;
@@ -220,6 +223,8 @@ TEST(a_row_does_not_depend_on_its_company)
 {
     for (size_t i = 0; i < sizeof families / sizeof *families; i++)
         check_family(families[i], false);
+    tap_note("%d random plans of prompts and answers mixed, bit for bit as alone", nplan);
+    CHECK(nplan >= 1000);
 }
 
 TEST(nor_on_the_exact_path)
