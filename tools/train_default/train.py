@@ -89,7 +89,7 @@ def orthogonalise(g, steps=5):
 
 
 class Muon(torch.optim.Optimizer):
-    def __init__(self, params, lr, momentum=0.95, decay=0.1):
+    def __init__(self, params, lr, momentum=0.95, decay=0.01):
         super().__init__(params, dict(lr=lr, momentum=momentum, decay=decay))
 
     @torch.no_grad()
