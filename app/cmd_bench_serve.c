@@ -33,7 +33,7 @@ static const option options[] = {
     {NULL, "--requests", OPT_INT, &requests, "N", "requests of a run; default 128, simulated 1024"},
     {NULL, "--simulate", OPT_FLAG, &simulate, NULL,
      "virtual time: scheduler and memory accounting are real, step times come from a formula"},
-    {NULL, "--machine", OPT_STR, &machine, "cpu|a100", "whose step times are simulated; default cpu"},
+    {NULL, "--machine", OPT_STR, &machine, "cpu|a100", "whose step times are simulated; default: measured on MODEL, cpu without one"},
     {NULL, "--csv", OPT_STR, &csv, "F", "write a line for each request; several policies: F gets their names"},
     {NULL, "--svg", OPT_STR, &svg, "F", "draw the steps over time; docs/scheduling.md explains the picture"},
     {NULL, "--json", OPT_FLAG, &as_json, NULL, "one JSON object a policy on standard output"},

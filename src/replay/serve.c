@@ -14,6 +14,7 @@
 
 #include "base/heap.h"
 #include "base/json.h"
+#include "engine/internal.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -118,6 +119,34 @@ static sg_status measure_reference(bench *b, sg_error *err)
     sg_record_fini(&r);
     if (st == SG_OK && !n)
         st = sg_fail(err, SG_E_LIMIT, "no decode step could be measured: is the context of the model long enough?");
+    return st;
+}
+
+/* The simulated machine's step times from the engine's own model of them, after steps of many shapes. */
+static sg_status measure_machine(bench *b, sg_error *err)
+{
+    enum { N = 24 };
+    sg_trace t = {0};
+    sg_record r = {0};
+    b->place.simulate = false;
+    say(b, "measuring step times");
+    sg_status st = sg_place_open(&b->place, "static:256", 0, err);
+    if (st == SG_OK)
+        st = same(&t, N, 1, 12, err);
+    for (size_t i = 0; i < t.n; i++)
+        t.request[i].prompt = 1 + (int32_t)(i * i * 2 % 700), t.request[i].arrival_us = (int64_t)i * 30000;
+    if (st == SG_OK)
+        st = sg_record_init(&r, t.n, err);
+    for (int round = 0; round < 2 && st == SG_OK; round++)
+        st = sg_place_run(&b->place, &t, -1, &r, NULL, err);
+    if (st == SG_OK && !sg_latency_ready(&b->place.engine->latency)) /* the loop is idle: nobody writes it */
+        st = sg_fail(err, SG_E_LIMIT, "too few steps to know this machine");
+    if (st == SG_OK)
+        b->place.machine = sg_machine_fitted(&b->place.engine->latency);
+    sg_place_close(&b->place);
+    b->place.simulate = true;
+    sg_trace_fini(&t);
+    sg_record_fini(&r);
     return st;
 }
 
@@ -371,6 +400,8 @@ static sg_status check_options(bench *b, sg_error *err)
     b->place = (sg_place){.o = o, .simulate = o->simulate, .salt = o->seed};
     if (!o->simulate)
         return SG_OK;
+    if (!o->machine && o->engine && o->engine->model)
+        return SG_OK; /* measured later */
     const char *name = o->machine ? o->machine : "cpu";
     const sg_machine *m = sg_machine_find(name);
     if (!m)
@@ -394,6 +425,8 @@ sg_status sg_bench_serve(const sg_bench_serve_options *o, sg_error *err)
     sg_status st = check_options(&b, err);
     if (st == SG_OK && o->trace)
         st = load_trace(&b, err);
+    if (st == SG_OK && o->simulate && !b.place.machine.name)
+        st = measure_machine(&b, err);
     if (st == SG_OK)
         st = set_bound(&b, err);
     const char *at = o->policies ? o->policies : sg_policy_at(0)->name;

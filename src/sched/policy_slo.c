@@ -12,8 +12,8 @@
  * The bound.  A stream is due tbt_us after its last token (four times that in the batch class), or at its own
  * deadline.  Where tbt_us is 0, it is 90 ms or 3.6 decode steps, whichever is more: what people do not notice, or
  * what keeps a prompt from slowing down to nothing on a machine whose decode step alone is slow.  A bound that
- * decodes alone already break is widened to a tenth more than they need, and a prompt that is late gets sixteen rows
- * whatever the bound says, so prompts always move.
+ * decodes alone nearly fill is widened to half more than they need, and a prompt that is late gets sixteen rows whatever
+ * the bound says: prompts always have a third of the step, or a noisy machine would stop them for nothing.
  *
  * The order of prompts is one number for each, a time:
  *
@@ -25,7 +25,7 @@
  * thrown out while it answered goes by its arrival alone: somebody is reading.
  *
  * Admission goes through the same order.  It wants blocks for the expected length, and, when tbt_us is given, that
- * the streams together still decode within nine tenths of it: beyond that, waiting in the queue is the lesser
+ * the streams together still decode within six tenths of it: beyond that, waiting in the queue is the lesser
  * evil.  A request that does not fit is passed by smaller ones until its key is in the past; then everybody waits
  * for it.
  *
@@ -40,7 +40,7 @@
 #include <math.h>
 
 enum { TBT_LEAST_US = 90000, BATCH_FACTOR = 4, DRAFTS_MAX = 64, DRAFT_BLIND_ROWS = 8, LATE_ROWS = 16 };
-static const double tbt_steps = 3.6, floor_steps = 1.1, admit_share = 0.9, short_first = 2;
+static const double tbt_steps = 3.6, floor_steps = 1.5, admit_share = 0.6, safety_max = 1.5, short_first = 2;
 /* Share of what a stream can still wait that a step aims at: the model's safety factor covers nine steps in ten, a bound
  * on the 99th percentile wants more. */
 static const double aim = 0.87;
@@ -63,7 +63,7 @@ static bool worse(const sg_snapshot *s, const sg_gap *a, const sg_gap *b)
     return a->arrival_us > b->arrival_us;
 }
 
-static double safety(const sg_pass *w) { return sg_pass_predicts(w) ? sg_latency_safety(w->s->latency) : 1; }
+static double safety(const sg_pass *w) { return sg_pass_predicts(w) ? fmin(sg_latency_safety(w->s->latency), safety_max) : 1; }
 
 /* When the next token of a stream is due. */
 static int64_t due(const sg_gap *g, int64_t tbt)
@@ -131,7 +131,9 @@ static double plan_decodes(sg_pass *w, int64_t tbt)
     }
     if (!nstream)
         return 0;
-    double least = fmax(sg_pass_us(w) * safety(w) * floor_steps, 1000);
+    /* The chunk is sized with the model's whole safety factor: on a noisy machine that alone would leave prompts nothing. */
+    double whole = sg_pass_predicts(w) ? sg_latency_safety(w->s->latency) : 1;
+    double least = fmax(sg_pass_us(w) * whole * floor_steps, 1000);
     return fmax(limit * aim, least);
 }
 
