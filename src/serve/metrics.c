@@ -134,6 +134,15 @@ static void engines(sg_server *s, sg_buf *b)
 
 static void ratios(sg_server *s, sg_buf *b)
 {
+    type(b, "step_prediction_error_ratio", "gauge", "P90 of |predicted - measured| / measured step time, of the last 256 steps.");
+    for (size_t m = 0; m < s->nmodel; m++) {
+        sg_engine *e = atomic_load(&s->model[m].engine);
+        sg_engine_stats stats;
+        if (!e)
+            continue;
+        sg_engine_stats_get(e, &stats);
+        sample(b, "step_prediction_error_ratio", s->model[m].name, "", stats.step_error_p90);
+    }
     type(b, "kv_cache_usage_ratio", "gauge", "Share of the KV blocks in use by running requests.");
     for (size_t m = 0; m < s->nmodel; m++) {
         sg_engine *e = atomic_load(&s->model[m].engine);
