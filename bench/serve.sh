@@ -94,7 +94,9 @@ def llama_stall(flags):
         streams = [Stream(port, ids(10 + i, 32), 3000) for i in range(4)]
         for s in streams:
             s.start()
-        time.sleep(2)
+        patience = time.monotonic() + 120  # until all of them stream
+        while min(len(s.times) for s in streams) < 10 and time.monotonic() < patience:
+            time.sleep(0.1)
         arrived = time.monotonic()
         prompt = Stream(port, ids(2, STALL), 2)
         prompt.run()
@@ -103,7 +105,7 @@ def llama_stall(flags):
             s.over = True
         pairs = [(a, b) for s in streams for a, b in zip(s.times, s.times[1:])]
         during = sorted((b - a) * 1e3 for a, b in pairs if b > arrived and a < first)
-        before = [(b - a) * 1e3 for a, b in pairs if b < arrived and b > arrived - 1]
+        before = [(b - a) * 1e3 for a, b in pairs if b < arrived]
         at = lambda q: during[min(len(during) - 1, int(q * len(during)))]
         return {"decode_ms": statistics.median(before), "tbt_ms": {"p50": at(.5), "p90": at(.9), "p99": at(.99), "max": during[-1]},
                 "prompt_tps_alone": STALL / (alone.times[0] - alone.sent), "prompt_tps_beside": STALL / (first - arrived)}
