@@ -5,6 +5,7 @@
  */
 #include "generate.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,11 +13,14 @@
 #include <sys/random.h>
 #include <unistd.h>
 
+enum { GRAMMAR_MAX = 4 << 20 };
+
 static double temperature = 0.8, top_p = 0.95, min_p, typical_p = 1, repeat_penalty = 1, frequency_penalty, presence_penalty;
 static int64_t ntoken_max, top_k = 40, repeat_last_n = 64;
 static string_list stops;
 static bool ignore_eos;
-static const char *json_schema, *grammar;
+static const char *json_schema, *grammar_file;
+static sg_grammar *grammar; /* made of either; the process keeps it */
 
 const option sample_flag_options[] = {
     {"-n", "--max-tokens", OPT_INT, &ntoken_max, "N", "tokens to write at most; default: until the context is full"},
@@ -31,14 +35,14 @@ const option sample_flag_options[] = {
     {NULL, "--presence-penalty", OPT_F64, &presence_penalty, "X", "OpenAI's presence penalty; default 0"},
     {NULL, "--stop", OPT_LIST, &stops, "S", "end before this text; may be given again"},
     {NULL, "--ignore-eos", OPT_FLAG, &ignore_eos, NULL, "go on after the end of the text"},
-    {NULL, "--json-schema", OPT_STR, &json_schema, "F", "not supported yet"},
-    {NULL, "--grammar", OPT_STR, &grammar, "F", "not supported yet"},
+    {NULL, "--json-schema", OPT_STR, &json_schema, "F", "the answer is JSON that this JSON Schema file allows"},
+    {NULL, "--grammar", OPT_STR, &grammar_file, "F", "the answer is what this GBNF grammar file allows"},
     {0}};
 
 static void check_flags(const command *c)
 {
-    if (json_schema || grammar)
-        options_usage(c, "--json-schema and --grammar are not supported yet");
+    if (json_schema && grammar_file)
+        options_usage(c, "--json-schema or --grammar, not both");
     if (!(temperature >= 0) || !(top_p >= 0 && top_p <= 1) || !(min_p >= 0 && min_p <= 1) || !(typical_p >= 0 && typical_p <= 1))
         options_usage(c, "--temp is at least 0; --top-p, --min-p and --typical-p are from 0 to 1");
     if (!(repeat_penalty > 0))
@@ -47,9 +51,36 @@ static void check_flags(const command *c)
         options_usage(c, "-n, --top-k and --repeat-last-n are below 2^31, -n is at least 1");
 }
 
+/* Make the grammar that the flags ask for; ends the program when it is wrong. */
+static void read_grammar(const command *c)
+{
+    const char *path = json_schema ? json_schema : grammar_file;
+    FILE *f = path && !grammar ? fopen(path, "rb") : NULL;
+    if (!path || grammar)
+        return;
+    size_t n = 0;
+    char *text = malloc(GRAMMAR_MAX + 1);
+    if (f && text)
+        n = fread(text, 1, GRAMMAR_MAX + 1, f);
+    if (!f || !text || ferror(f) || n > GRAMMAR_MAX) {
+        fprintf(stderr, "segue: %s: %s: %s\n", c->name, path,
+                !f ? strerror(errno) : n > GRAMMAR_MAX ? "longer than 4 MiB" : "cannot be read");
+        exit(1);
+    }
+    fclose(f);
+    sg_error err;
+    sg_status st = json_schema ? sg_grammar_from_schema(&grammar, text, n, 0, &err) : sg_grammar_parse(&grammar, text, n, &err);
+    free(text);
+    if (st != SG_OK) {
+        fprintf(stderr, "segue: %s: %s: %s\n", c->name, path, err.text);
+        exit(1);
+    }
+}
+
 uint64_t sample_flags_fill(const command *c, sg_request_options *o)
 {
     check_flags(c);
+    read_grammar(c);
     uint64_t seed = model_flag.seed;
     if (seed == SEED_NONE && getrandom(&seed, sizeof seed, 0) == sizeof seed)
         seed >>= 11; /* so that every JSON reader can hold it */
@@ -68,6 +99,7 @@ uint64_t sample_flags_fill(const command *c, sg_request_options *o)
     o->nstop = stops.n;
     o->max_tokens = ntoken_max;
     o->ignore_eos = ignore_eos;
+    o->grammar = grammar;
     return seed;
 }
 

@@ -424,6 +424,34 @@ typedef struct sg_chat {
  * when the model has none; what the template raises is SG_E_ARGUMENT. */
 sg_status sg_engine_render(const sg_engine *engine, const sg_chat *chat, char **text, size_t *n, sg_error *err);
 
+/* ---- grammars ------------------------------------------------------------ */
+
+/* What an answer may be: a context-free grammar over bytes.  Immutable and counted: a request keeps what it needs, so a
+ * grammar may be freed right after the submit, and used for any number of requests at once.  Any thread. */
+typedef struct sg_grammar sg_grammar;
+
+/* Parse GBNF, the notation of llama.cpp's grammars:
+ *
+ *     root  ::= "yes" | list        # a comment
+ *     list  ::= "[" (item ("," item)*)? "]"
+ *     item  ::= [a-z0-9_]+ | [^"\x00-\x1f]{1,8} | .
+ *
+ * Escapes in literals and classes: \n \r \t \\ \" \[ \] \xNN \uNNNN \UNNNNNNNN.  A rule ends with its line, unless a
+ * parenthesis is open or a | is at the end or at the start of the next line.  The text begins in `root`.
+ * SG_E_FORMAT "grammar line N: ...", also for rules that are not defined and for left recursion; SG_E_LIMIT. */
+sg_status sg_grammar_parse(sg_grammar **g, const char *text, size_t n, sg_error *err);
+
+/* The JSON texts that a JSON Schema allows (draft 4 to 2020-12; docs/structured-output.md has the keywords).  Objects have
+ * the order of `properties`, blanks are few.  flags: SG_SCHEMA_...  A keyword that is not supported is SG_E_UNSUPPORTED "schema
+ * /properties/a: ..." by its JSON pointer, never ignored; SG_E_FORMAT when the schema is malformed or nothing can satisfy
+ * it, SG_E_LIMIT when it is too large. */
+enum {
+    SG_SCHEMA_CLOSED = 1, /* objects that list properties have no others, unless additionalProperties allows them */
+};
+sg_status sg_grammar_from_schema(sg_grammar **g, const char *json, size_t n, unsigned flags, sg_error *err);
+
+void sg_grammar_free(sg_grammar *g);
+
 /* ---- requests ------------------------------------------------------------ */
 
 /* One prompt being continued.  Its events come through a bounded ring: a reader that falls behind stops its
@@ -446,6 +474,9 @@ typedef struct sg_request_options {
     int64_t max_tokens; /* 0 or less: until the context is full */
     int logprobs;       /* -1: none; 0 to 20: the token's log-probability and so many of the likeliest */
     bool ignore_eos;    /* go on after end-of-text until max_tokens */
+    sg_grammar *grammar; /* what the answer must be, NULL: anything.  End-of-text comes only where the grammar may end;
+                          * when nothing can follow, the answer ends with SG_FINISH_STOP */
+    const char *grammar_after; /* the grammar begins behind this text of the answer ("</think>"); NULL: at once */
     uint32_t tenant;
     int priority;       /* 0 interactive, 1 normal (default), 2 batch */
     uint64_t space;     /* requests of other name spaces do not see its prefixes */

@@ -38,10 +38,14 @@ static void count_token(sg_engine *e, sg_request *r, int64_t now)
 static bool sample(sg_engine *e, sg_request *r, float *logits, sg_finish *how, sg_error *error)
 {
     sg_choice c = {.want_logprob = r->ntop >= 0, .ntop = r->ntop > 0 ? (size_t)r->ntop : 0};
-    sg_sampler_pick(e->sampler, &r->sampling, logits, r->token, (size_t)r->known, (uint64_t)r->known, NULL, &c);
+    const uint32_t *mask;
+    bool done;
+    *how = SG_FINISH_ERROR;
+    if (sg_constraint_mask(r->constraint, &mask, error) != SG_OK)
+        return false;
+    sg_sampler_pick(e->sampler, &r->sampling, logits, r->token, (size_t)r->known, (uint64_t)r->known, mask, &c);
     int64_t now = sg_clock_us();
     if (c.id < 0) {
-        *how = SG_FINISH_ERROR;
         sg_fail(error, SG_E_INTERNAL, "no token is possible at position %d", r->known);
         return false;
     }
@@ -53,7 +57,10 @@ static bool sample(sg_engine *e, sg_request *r, float *logits, sg_finish *how, s
     }
     r->token[r->known++] = c.id;
     count_token(e, r, now);
-    if (sg_request_push(r, &c, e->piece)) {
+    bool stopped = sg_request_push(r, &c, e->piece);
+    if (sg_constraint_take(r->constraint, c.id, &done, error) != SG_OK)
+        return false;
+    if (stopped || done) {
         *how = SG_FINISH_STOP;
         return false;
     }

@@ -60,6 +60,7 @@ static void destroy(sg_engine *e)
     sg_prefix_close(e->prefix);
     if (e->lm.close)
         e->lm.close(e->lm.self);
+    sg_vocabulary_trie_free(e->vocabulary);
     sg_sampler_free(e->sampler);
     sg_free(e->waiting);
     sg_free(e->shown);
@@ -81,6 +82,7 @@ static void destroy(sg_engine *e)
     pthread_cond_destroy(&e->wake);
     pthread_mutex_destroy(&e->lock);
     pthread_mutex_destroy(&e->stats_lock);
+    pthread_mutex_destroy(&e->vocabulary_lock);
     sg_free(e);
 }
 
@@ -168,6 +170,7 @@ sg_status sg_engine_make_lm(sg_engine **engine, sg_lm *lm, const sg_engine_optio
     e->lm = *lm;
     pthread_mutex_init(&e->lock, NULL);
     pthread_mutex_init(&e->stats_lock, NULL);
+    pthread_mutex_init(&e->vocabulary_lock, NULL);
     pthread_cond_init(&e->wake, NULL);
     e->inbox_end = &e->inbox;
     sg_status st = set_up(e, o, err);

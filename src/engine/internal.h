@@ -17,6 +17,7 @@
 #define SG_ENGINE_INTERNAL_H
 
 #include "base/error.h"
+#include "engine/constrain.h"
 #include "engine/lm.h"
 #include "engine/stop.h"
 #include "kv/prefix.h"
@@ -83,6 +84,7 @@ struct sg_request {
     sg_stop stop;
     void *decoder;
     void (*decoder_free)(void *decoder);
+    sg_constraint *constraint; /* NULL: none */
     uint64_t fed; /* bytes of text decoded */
     uint16_t npreempt;
     sg_drafter *drafter; /* NULL: nothing is guessed */
@@ -164,6 +166,9 @@ struct sg_engine {
     float *logits; /* [lm.max_logits][nvocab] */
     char *piece;
     sg_sampler *sampler;
+
+    pthread_mutex_t vocabulary_lock; /* guards what follows */
+    sg_vocabulary_trie *vocabulary;  /* NULL until a grammar needs it */
 
     pthread_mutex_t stats_lock;
     sg_engine_stats stats;

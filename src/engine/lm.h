@@ -31,6 +31,7 @@ typedef struct sg_lm {
      * step. */
     sg_status (*step)(void *self, const sg_batch *batch, sg_error *err);
     bool (*is_end)(void *self, int32_t id); /* end of text, of turn */
+    bool (*is_special)(void *self, int32_t id); /* writes nothing in an answer; NULL: none does */
 
     sg_status (*encode)(void *self, const char *text, size_t n, bool special, bool begin, int32_t **ids, size_t *nid, sg_error *err);
     size_t (*token_bytes)(void *self, int32_t id, char *out, size_t cap);

@@ -41,6 +41,12 @@ static sg_status real_step(void *self, const sg_batch *batch, sg_error *err)
 
 /* ---- text ---- */
 
+static bool real_is_special(void *self, int32_t id)
+{
+    const real_lm *m = self;
+    return (size_t)id >= sg_tokenizer_size(m->tokenizer) || sg_tokenizer_is_special(m->tokenizer, id);
+}
+
 static bool real_is_end(void *self, int32_t id)
 {
     const real_lm *m = self;
@@ -76,7 +82,8 @@ static size_t real_token_bytes(void *self, int32_t id, char *out, size_t cap)
     const char *s = sg_tokenizer_piece(m->tokenizer, id, &n);
     if (!s)
         return 0;
-    memcpy(out, s, n < cap ? n : cap);
+    if (cap)
+        memcpy(out, s, n < cap ? n : cap);
     return n;
 }
 
@@ -277,7 +284,7 @@ sg_status sg_lm_open(sg_lm *lm, const sg_engine_options *o, sg_error *err)
     real_lm *m = sg_calloc(1, sizeof *m);
     if (!m)
         return sg_fail_nomem(err, "a model");
-    sg_lm out = {.self = m, .step = real_step, .is_end = real_is_end, .encode = real_encode, .token_bytes = real_token_bytes,
+    sg_lm out = {.self = m, .step = real_step, .is_end = real_is_end, .is_special = real_is_special, .encode = real_encode, .token_bytes = real_token_bytes,
                  .decoder_new = real_decoder_new, .decoder_free = real_decoder_free, .decode = real_decode,
                  .decode_end = real_decode_end, .render = real_render, .close = real_close};
     sg_status st = open_all(m, &out, o, err);

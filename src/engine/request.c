@@ -40,6 +40,7 @@ sg_request_options sg_request_defaults(void)
 static void destroy(sg_request *r)
 {
     sg_stop_fini(&r->stop);
+    sg_constraint_free(r->constraint);
     sg_free(r->bias);
     sg_free(r->token);
     sg_drafter_free(r->drafter);
@@ -81,7 +82,7 @@ static sg_status check(const sg_engine *e, const sg_request_options *o, sg_error
 }
 
 /* All memory that the request will ever use. */
-static sg_status build(sg_request *r, const sg_engine *e, const sg_request_options *o, sg_error *err)
+static sg_status build(sg_request *r, sg_engine *e, const sg_request_options *o, sg_error *err)
 {
     uint32_t longest = 0;
     if (o->nstop)
@@ -107,6 +108,7 @@ static sg_status build(sg_request *r, const sg_engine *e, const sg_request_optio
     if (e->speculate)
         SG_TRY(sg_drafter_new(&r->drafter, r->limit, err));
     r->accept = 0.6f; /* worth a first try */
+    SG_TRY(sg_constraint_new(&r->constraint, e, o, err));
     r->decoder_free = e->lm.decoder_free;
     return e->lm.decoder_new(e->lm.self, &r->decoder, r->token, o->nprompt, err);
 }

@@ -11,10 +11,9 @@
 #define SG_SAMPLE_GRAMMAR_H
 
 #include "base/error.h"
+#include "segue.h"
 
-/* ---- grammars: immutable once made, any thread ---------------------------------- */
-
-typedef struct sg_grammar sg_grammar;
+/* ---- grammars: immutable once made, counted, any thread: see segue.h ------------- */
 
 enum {
     SG_GRAMMAR_SYMBOLS_MAX = 1 << 20, /* after repetitions are written out */
@@ -22,17 +21,8 @@ enum {
     SG_GRAMMAR_NEST_MAX = 100,        /* parentheses */
 };
 
-/* Parse GBNF, the notation of llama.cpp's grammars:
- *
- *     root  ::= "yes" | list        # a comment
- *     list  ::= "[" (item ("," item)*)? "]"
- *     item  ::= [a-z0-9_]+ | [^"\x00-\x1f]{1,8} | .
- *
- * Escapes in literals and classes: \n \r \t \\ \" \[ \] \xNN \uNNNN \UNNNNNNNN.  A rule ends with its line, unless a
- * parenthesis is open or a | is at the end or at the start of the next line.  The text begins in `root`.
- * SG_E_FORMAT "grammar line N: ...", also for rules that are not defined and for left recursion; SG_E_LIMIT. */
-sg_status sg_grammar_parse(sg_grammar **g, const char *text, size_t n, sg_error *err);
-void sg_grammar_free(sg_grammar *g);
+/* One more owner. */
+sg_grammar *sg_grammar_ref(sg_grammar *g);
 
 /* ---- matchers: one thread at a time ------------------------------------------------ */
 

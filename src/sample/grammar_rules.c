@@ -12,6 +12,7 @@
 #include "base/heap.h"
 #include "base/utf8.h"
 
+#include <stdatomic.h>
 #include <string.h>
 
 /* Room for one more item in an array that grows. */
@@ -46,9 +47,15 @@ void sg_sequence_fini(sg_sequence *s)
     *s = (sg_sequence){0};
 }
 
+sg_grammar *sg_grammar_ref(sg_grammar *g)
+{
+    atomic_fetch_add_explicit(&g->refs, 1, memory_order_relaxed);
+    return g;
+}
+
 void sg_grammar_free(sg_grammar *g)
 {
-    if (!g)
+    if (!g || atomic_fetch_sub_explicit(&g->refs, 1, memory_order_acq_rel) > 0)
         return;
     sg_free(g->symbols);
     sg_free(g->alternatives);
@@ -89,11 +96,8 @@ sg_status sg_grammar_add_alternative(sg_grammar *g, uint32_t rule, const sg_symb
     for (size_t i = 0; i < n; i++)
         SG_TRY(add_symbol(g, symbols[i], err));
     SG_TRY(add_symbol(g, (sg_symbol){.kind = SG_SYMBOL_END}, err));
-    uint32_t *at = &g->first[rule];
-    while (*at != SG_NONE)
-        at = &g->alternatives[*at].next;
-    *at = (uint32_t)g->nalternative;
-    g->alternatives[g->nalternative++] = (sg_alternative){start, SG_NONE};
+    g->alternatives[g->nalternative] = (sg_alternative){start, g->first[rule]};
+    g->first[rule] = (uint32_t)g->nalternative++;
     return SG_OK;
 }
 
@@ -270,5 +274,97 @@ sg_status sg_grammar_left_recursion(const sg_grammar *g, uint32_t *rule, sg_erro
     sg_free(x.nullable);
     sg_free(x.seen);
     sg_free(x.queue);
+    return st;
+}
+
+/* ---- what can be completed ------------------------------------------------------------------- */
+
+typedef struct pruning {
+    sg_grammar *g;
+    uint32_t *owner;   /* [nalternative] its rule */
+    uint32_t *left;    /* [nalternative] rules in it that are not known to have a text */
+    uint32_t *use;     /* [nrule + 1] where the uses of a rule begin in `user` */
+    uint32_t *user;    /* alternatives, one for each use */
+    uint32_t *queue;   /* [nrule] */
+    bool *has_text;    /* [nrule] */
+} pruning;
+
+static size_t count_uses(pruning *x)
+{
+    sg_grammar *g = x->g;
+    size_t n = 0;
+    for (uint32_t r = 0; r < g->nrule; r++)
+        for (uint32_t a = g->first[r]; a != SG_NONE; a = g->alternatives[a].next) {
+            x->owner[a] = r;
+            for (const sg_symbol *s = &g->symbols[g->alternatives[a].start]; s->kind != SG_SYMBOL_END; s++)
+                if (s->kind == SG_SYMBOL_RULE) {
+                    x->use[s->rule + 1]++;
+                    x->left[a]++;
+                    n++;
+                }
+        }
+    for (size_t r = 0; r < g->nrule; r++)
+        x->use[r + 1] += x->use[r];
+    return n;
+}
+
+/* From the alternatives without rules upward, each use once. */
+static void find_texts(pruning *x)
+{
+    sg_grammar *g = x->g;
+    size_t n = 0;
+    for (uint32_t r = 0; r < g->nrule; r++)
+        for (uint32_t a = g->first[r]; a != SG_NONE; a = g->alternatives[a].next) {
+            for (const sg_symbol *s = &g->symbols[g->alternatives[a].start]; s->kind != SG_SYMBOL_END; s++)
+                if (s->kind == SG_SYMBOL_RULE)
+                    x->user[--x->use[s->rule + 1]] = a; /* filled from the end: use[r + 1] becomes the beginning */
+            if (!x->left[a] && !x->has_text[r]) {
+                x->has_text[r] = true;
+                x->queue[n++] = r;
+            }
+        }
+    for (size_t i = 0; i < n; i++) {
+        uint32_t r = x->queue[i];
+        uint32_t end = r + 2 <= g->nrule ? x->use[r + 2] : x->use[g->nrule + 1];
+        for (uint32_t k = x->use[r + 1]; k < end; k++) {
+            uint32_t a = x->user[k];
+            if (--x->left[a] == 0 && !x->has_text[x->owner[a]]) {
+                x->has_text[x->owner[a]] = true;
+                x->queue[n++] = x->owner[a];
+            }
+        }
+    }
+}
+
+sg_status sg_grammar_prune(sg_grammar *g, bool *empty, sg_error *err)
+{
+    pruning x = {.g = g};
+    x.owner = sg_calloc(g->nalternative + 1, sizeof *x.owner);
+    x.left = sg_calloc(g->nalternative + 1, sizeof *x.left);
+    x.use = sg_calloc(g->nrule + 2, sizeof *x.use);
+    x.queue = sg_calloc(g->nrule + 1, sizeof *x.queue);
+    x.has_text = sg_calloc(g->nrule + 1, sizeof *x.has_text);
+    size_t n = x.owner && x.left && x.use ? count_uses(&x) : 0;
+    x.user = sg_calloc(n + 1, sizeof *x.user);
+    sg_status st = SG_OK;
+    if (x.owner && x.left && x.use && x.queue && x.has_text && x.user) {
+        x.use[g->nrule + 1] = (uint32_t)n;
+        find_texts(&x);
+        for (uint32_t r = 0; r < g->nrule; r++)
+            for (uint32_t *a = &g->first[r]; *a != SG_NONE;)
+                if (x.left[*a])
+                    *a = g->alternatives[*a].next;
+                else
+                    a = &g->alternatives[*a].next;
+        *empty = !x.has_text[g->root];
+    } else {
+        st = sg_fail_nomem(err, "grammar");
+    }
+    sg_free(x.owner);
+    sg_free(x.left);
+    sg_free(x.use);
+    sg_free(x.user);
+    sg_free(x.queue);
+    sg_free(x.has_text);
     return st;
 }

@@ -31,6 +31,7 @@ struct sg_grammar {
     uint32_t *first; /* [nrule] */
     size_t nrule, rule_cap;
     uint32_t root;
+    _Atomic int refs; /* owners but one */
 };
 
 /* A sequence of symbols being built. */
@@ -44,7 +45,7 @@ void sg_sequence_fini(sg_sequence *s);
 
 /* A new rule without alternatives. */
 sg_status sg_grammar_add_rule(sg_grammar *g, uint32_t *rule, sg_error *err);
-/* One more alternative of a rule, at its end. */
+/* One more alternative of a rule; their order says nothing. */
 sg_status sg_grammar_add_alternative(sg_grammar *g, uint32_t rule, const sg_symbol *symbols, size_t n, sg_error *err);
 
 /* Ranges of code points, sorted and apart, as alternatives of a rule over UTF-8 bytes. */
@@ -55,6 +56,10 @@ sg_status sg_grammar_add_chars(sg_grammar *g, uint32_t rule, const sg_char_range
 
 /* `item` from min to max times (max < 0: any number), as one symbol. */
 sg_status sg_grammar_repeat(sg_grammar *g, const sg_symbol *item, size_t n, int64_t min, int64_t max, sg_symbol *out, sg_error *err);
+
+/* Drop the alternatives that no text completes, so that a matcher is never led where nothing can follow.  *empty: not even
+ * the root has a text. */
+sg_status sg_grammar_prune(sg_grammar *g, bool *empty, sg_error *err);
 
 /* A rule that may begin with itself and go on behind that, or SG_NONE: the matcher could not end on it. */
 sg_status sg_grammar_left_recursion(const sg_grammar *g, uint32_t *rule, sg_error *err);

@@ -14,6 +14,8 @@
  *
  * Tokens are walked in the order of their bytes; a token goes on where it parts from the one before.
  *
+ * A state also keeps its mask: inside of a string, where most tokens of an answer are, it is made once.
+ *
  * Nothing is forgotten but at the start of a mask or a feed, when the tables have grown large: then all but
  * the present state is dropped.
  */
@@ -29,6 +31,7 @@ enum {
     STATES_MAX = 1 << 15,
     KEEP_NODES = 1 << 15, /* at least; twice what a deep stack needs */
     KEEP_STATES = 1 << 13,
+    KEEP_MASK_BYTES = 4 << 20, /* of masks, at most */
     SET_MAX = 1 << 14,    /* readings of a text at once */
     TOKEN_BYTES_MAX = 1024,
 };
@@ -45,6 +48,7 @@ typedef struct state {
     uint32_t first, n; /* in members */
     bool may_end;
     uint32_t *next; /* [256], made when first needed */
+    uint32_t *mask; /* the tokens that may follow, kept */
 } state;
 
 typedef struct array {
@@ -60,6 +64,8 @@ struct sg_matcher {
     uint32_t stamp, now;
     size_t keep_nodes; /* more than these: start afresh from the present state */
     bool may_end;      /* of the set being made */
+    const sg_token_trie *masked; /* whose masks are kept */
+    size_t mask_bytes;
     sg_status status;
 };
 
@@ -186,7 +192,7 @@ static uint32_t intern_found(sg_matcher *m)
     state *s = push(m, &m->states, sizeof *s, STATES_MAX);
     if (!s)
         return SG_NONE;
-    *s = (state){first, (uint32_t)m->found.n, m->may_end, NULL};
+    *s = (state){.first = first, .n = (uint32_t)m->found.n, .may_end = m->may_end};
     m->state_index[slot] = (uint32_t)m->states.n;
     return (uint32_t)m->states.n - 1;
 }
@@ -277,8 +283,10 @@ static uint32_t step(sg_matcher *m, uint32_t from, unsigned char byte)
 /* Give back what the matcher holds. */
 static void empty(sg_matcher *m)
 {
-    for (size_t i = 0; i < m->states.n; i++)
+    for (size_t i = 0; i < m->states.n; i++) {
         sg_free(STATE(m, i).next);
+        sg_free(STATE(m, i).mask);
+    }
     sg_free(m->nodes.at);
     sg_free(m->states.at);
     sg_free(m->members.at);
@@ -438,12 +446,37 @@ static void walk_tokens(sg_matcher *m, const sg_token_trie *t, uint32_t *mask)
     }
 }
 
+static void forget_masks(sg_matcher *m)
+{
+    for (size_t i = 0; i < m->states.n && m->mask_bytes; i++) {
+        sg_free(STATE(m, i).mask);
+        STATE(m, i).mask = NULL;
+    }
+    m->mask_bytes = 0;
+}
+
 sg_status sg_matcher_mask(sg_matcher *m, const sg_token_trie *t, uint32_t *mask, sg_error *err)
 {
-    memset(mask, 0, (t->nvocab + 31) / 32 * sizeof *mask);
+    size_t bytes = (t->nvocab + 31) / 32 * sizeof *mask;
     tidy(m, false);
+    if (m->masked != t)
+        forget_masks(m);
+    m->masked = t;
+    if (STATE(m, m->now).mask) {
+        memcpy(mask, STATE(m, m->now).mask, bytes);
+        return SG_OK;
+    }
+    memset(mask, 0, bytes);
     walk_tokens(m, t, mask);
-    return m->status == SG_OK ? SG_OK : report(m, err);
+    if (m->status != SG_OK)
+        return report(m, err);
+    if (m->mask_bytes + bytes > KEEP_MASK_BYTES)
+        forget_masks(m);
+    if (bytes <= KEEP_MASK_BYTES && (STATE(m, m->now).mask = sg_alloc(bytes))) { /* without memory it is made again */
+        memcpy(STATE(m, m->now).mask, mask, bytes);
+        m->mask_bytes += bytes;
+    }
+    return SG_OK;
 }
 
 /* ---- vocabularies --------------------------------------------------------------------------------- */

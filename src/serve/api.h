@@ -7,6 +7,8 @@
 #ifndef SG_SERVE_API_H
 #define SG_SERVE_API_H
 
+#include "segue.h"
+
 #include "base/buf.h"
 #include "base/json.h"
 
@@ -41,7 +43,9 @@ typedef struct sg_api_params {
     int64_t priority; /* as vLLM means it: lower is earlier, 0 is usual */
     double temperature, top_p, min_p, typical_p, repeat_penalty, frequency_penalty, presence_penalty;
     json_t *messages, *prompt, *stop, *logit_bias, *tools, *tool_choice, *documents, *template_kwargs, *stream_options;
-    json_t *response_format, *modalities, *grammar, *suffix;
+    json_t *response_format, *modalities, *json_schema, *suffix;
+    const char *grammar, *schema_param; /* GBNF; where the schema came from, NULL: "json_schema" */
+    bool any_object, parallel;          /* json_object; parallel_tool_calls */
 } sg_api_params;
 
 /* Check a body against the table and cross-field rules. */

@@ -240,19 +240,18 @@ static bool check_tool_choice(const json_t *choice, const json_t *names, bool *p
     if (json_is_string(choice)) {
         const char *s = json_string_value(choice);
         *pass = strcmp(s, "none") != 0;
-        if (is_word(s, "none auto "))
-            return true;
-        if (strcmp(s, "required") == 0)
-            return sg_api_fail(e, 400, "unsupported_value", "tool_choice",
-                               "A forced tool call is not supported yet; use 'auto' or 'none'.");
-        return sg_api_fail(e, 400, "invalid_value", "tool_choice", "Invalid value for 'tool_choice': supported values are: none, auto.");
+        if (is_word(s, "none auto required "))
+            return json_object_size(names) > 0 || strcmp(s, "required") != 0 ||
+                   sg_api_fail(e, 400, "invalid_value", "tool_choice", "'tool_choice' is 'required' without 'tools'.");
+        return sg_api_fail(e, 400, "invalid_value", "tool_choice",
+                           "Invalid value for 'tool_choice': supported values are: none, auto, required.");
     }
     if (!json_is_object(choice))
         return wants(e, at("tool_choice"), "a string or an object");
     const char *name = json_string_value(json_object_get(json_object_get(choice, "function"), "name"));
     if (!name || !json_object_get(names, name))
         return sg_api_fail(e, 400, "invalid_value", "tool_choice", "'tool_choice' names a function that is not among 'tools'.");
-    return sg_api_fail(e, 400, "unsupported_value", "tool_choice", "A forced tool call is not supported yet; use 'auto' or 'none'.");
+    return true;
 }
 
 /* ---- all of it ---- */

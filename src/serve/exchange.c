@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/heap.h"
 #include "serve/out.h"
+#include "serve/tools.h"
 
 #include <string.h>
 
@@ -206,6 +207,19 @@ static void out_chunk(sg_exchange *e, sg_choice_out *c, const char *text, size_t
     sg_buf_adds(b, e->params.include_usage ? ",\"usage\":null}\n\n" : "}\n\n");
 }
 
+/* The calls that the end of a streamed answer turned out to be, and its finish. */
+static void out_calls(sg_exchange *e, sg_choice_out *c, const char *calls)
+{
+    sg_buf *b = &e->out;
+    sg_buf_adds(b, "data: ");
+    out_top(e, b);
+    sg_buf_addf(b, ",\"choices\":[{\"index\":%d,\"delta\":{\"tool_calls\":[", c->index);
+    sg_buf_adds(b, calls);
+    sg_buf_adds(b, "]},\"logprobs\":null,\"finish_reason\":null}]");
+    sg_buf_adds(b, e->params.include_usage ? ",\"usage\":null}\n\n" : "}\n\n");
+    out_chunk(e, c, NULL, 0, "tool_calls");
+}
+
 static void begin_choice(sg_exchange *e, sg_choice_out *c)
 {
     const char *echo = e->echo ? e->echo[(size_t)c->index / e->per_prompt] : NULL;
@@ -229,6 +243,33 @@ static void stream_event(sg_exchange *e, sg_choice_out *c, const sg_event *ev)
         out_chunk(e, c, ev->text, ev->ntext, NULL);
     if (ev->finish <= SG_FINISH_LENGTH)
         out_chunk(e, c, NULL, 0, sg_finish_name(ev->finish));
+}
+
+/* A streamed answer that may have calls in it: what surely is none goes out at once. */
+static void stream_with_tools(sg_exchange *e, sg_choice_out *c, const sg_event *ev)
+{
+    if (!c->begun)
+        begin_choice(e, c);
+    sg_buf_add(&c->text, ev->text, ev->ntext);
+    const char *text = sg_buf_str(&c->text);
+    size_t n = c->text.len, safe = ev->end ? n : sg_tools_safe(&e->params, text, n, c->has_content), found = 0;
+    sg_buf calls = SG_BUF_INIT;
+    if (ev->end)
+        found = sg_tools_parse(&e->params, text, n, e->id, true, &calls, &safe);
+    if (safe) {
+        out_chunk(e, c, text, safe, NULL);
+        c->has_content = true;
+        sg_buf rest = SG_BUF_INIT;
+        sg_buf_add(&rest, text + safe, n - safe);
+        sg_buf_fini(&c->text);
+        c->text = rest;
+    }
+    if (ev->end && found)
+        out_calls(e, c, sg_buf_str(&calls));
+    else if (ev->end && ev->finish <= SG_FINISH_LENGTH)
+        out_chunk(e, c, NULL, 0, sg_finish_name(ev->finish));
+    e->out.failed |= !sg_buf_ok(&calls) || !sg_buf_ok(&c->text);
+    sg_buf_fini(&calls);
 }
 
 static void stream_finish(sg_exchange *e, sg_conn *c, const sg_api_error *error)
@@ -262,11 +303,27 @@ static void stream_finish(sg_exchange *e, sg_conn *c, const sg_api_error *error)
 static void out_choice(sg_exchange *e, sg_buf *b, sg_choice_out *c, size_t index)
 {
     const char *echo = e->echo ? e->echo[(size_t)c->index / e->per_prompt] : "";
+    bool called = false;
     sg_buf_addf(b, "{\"index\":%zu,", index);
     if (e->route == SG_ROUTE_CHAT) {
+        sg_buf calls = SG_BUF_INIT;
+        size_t n = c->text.len;
+        if (sg_tools_use(&e->params) != SG_TOOLS_OFF)
+            called = sg_tools_parse(&e->params, sg_buf_str(&c->text), n, e->id, false, &calls, &n) > 0;
         sg_buf_adds(b, "\"message\":{\"role\":\"assistant\",\"content\":");
-        sg_out_string(b, sg_buf_str(&c->text), c->text.len);
-        sg_buf_adds(b, ",\"refusal\":null},");
+        if (called && n == 0)
+            sg_buf_adds(b, "null");
+        else
+            sg_out_string(b, sg_buf_str(&c->text), n);
+        sg_buf_adds(b, ",\"refusal\":null");
+        if (called) {
+            sg_buf_adds(b, ",\"tool_calls\":[");
+            sg_buf_adds(b, sg_buf_str(&calls));
+            sg_buf_addc(b, ']');
+        }
+        sg_buf_adds(b, "},");
+        b->failed |= !sg_buf_ok(&calls);
+        sg_buf_fini(&calls);
     } else {
         sg_buf all = SG_BUF_INIT;
         sg_buf_adds(&all, echo);
@@ -278,7 +335,7 @@ static void out_choice(sg_exchange *e, sg_buf *b, sg_choice_out *c, size_t index
         sg_buf_addc(b, ',');
     }
     out_logprobs(e, b, c);
-    sg_buf_addf(b, ",\"finish_reason\":\"%s\"}", sg_finish_name(c->finish));
+    sg_buf_addf(b, ",\"finish_reason\":\"%s\"}", called ? "tool_calls" : sg_finish_name(c->finish));
 }
 
 static double mean_logprob(const sg_choice_out *c) { return c->ntoken ? c->sum_logprob / (double)c->ntoken : -1e30; }
@@ -351,7 +408,9 @@ static void take(sg_exchange *e, sg_choice_out *c, const sg_event *ev)
         return;
     if (!ev->end)
         add_logprob(e, c, ev);
-    if (e->params.stream)
+    if (e->params.stream && e->route == SG_ROUTE_CHAT && sg_tools_use(&e->params) != SG_TOOLS_OFF)
+        stream_with_tools(e, c, ev);
+    else if (e->params.stream)
         stream_event(e, c, ev);
     else
         sg_buf_add(&c->text, ev->text, ev->ntext);

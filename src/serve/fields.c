@@ -62,10 +62,10 @@ static const field fields[] = {
     {"suffix", TEXT, F_REFUSED, 0, 0, 0, AT(suffix), "this model has no fill-in-the-middle tokens"},
     {"tools", CHAT, F_ARRAY, 1, 128, 0, AT(tools), NULL},
     {"tool_choice", CHAT, F_ANY, 0, 0, 0, AT(tool_choice), NULL},
-    {"parallel_tool_calls", CHAT, F_BOOL, 0, 1, 0, NOWHERE, NULL},
+    {"parallel_tool_calls", CHAT, F_BOOL, 0, 1, 0, AT(parallel), NULL},
     {"documents", CHAT, F_ARRAY, 0, 1024, 0, AT(documents), NULL},
     {"chat_template_kwargs", CHAT, F_OBJECT, 0, 64, 0, AT(template_kwargs), NULL},
-    {"response_format", CHAT, F_OBJECT, 0, 0, 0, AT(response_format), NULL},
+    {"response_format", BOTH, F_OBJECT, 0, 0, 0, AT(response_format), NULL},
     {"modalities", CHAT, F_ARRAY, 1, 4, 0, AT(modalities), NULL},
     {"reasoning_effort", CHAT, F_STRING, 0, 16, 0, AT(reasoning_effort), "none minimal low medium high xhigh "},
     {"verbosity", CHAT, F_STRING, 0, 16, 0, NOWHERE, "low medium high "},
@@ -78,7 +78,10 @@ static const field fields[] = {
     {"prompt_cache_retention", CHAT, F_STRING, 0, 64, 0, NOWHERE, NULL},
     {"metadata", CHAT, F_OBJECT, 0, 16, 0, NOWHERE, NULL},
     {"store", CHAT, F_BOOL, 0, 1, 0, NOWHERE, NULL},
-    {"grammar", BOTH, F_REFUSED, 0, 0, 0, AT(grammar), "grammars are not supported yet"},
+    {"grammar", BOTH, F_STRING, 0, 1 << 20, 0, AT(grammar), NULL},
+    {"json_schema", BOTH, F_ANY, 0, 0, 0, AT(json_schema), NULL},
+    {"guided_json", BOTH, F_ANY, 0, 0, 0, AT(json_schema), NULL},
+    {"guided_grammar", BOTH, F_STRING, 0, 1 << 20, 0, AT(grammar), NULL},
     {"audio", CHAT, F_REFUSED, 0, 0, 0, NOWHERE, "this model gives no audio"},
     {"prediction", CHAT, F_REFUSED, 0, 0, 0, NOWHERE, "predicted outputs are not supported"},
     {"web_search_options", CHAT, F_REFUSED, 0, 0, 0, NOWHERE, "nothing here can search the web"},
@@ -257,7 +260,7 @@ static const field *find(const char *name, int route)
 
 static void defaults(sg_api_params *p, int route)
 {
-    *p = (sg_api_params){0};
+    *p = (sg_api_params){.parallel = true};
     for (size_t i = 0; i < NFIELD; i++) {
         const field *f = &fields[i];
         if (!(f->routes & route) || f->offset == NOWHERE || f->fallback == 0)
@@ -328,15 +331,52 @@ static bool check_stream_options(sg_api_params *p, sg_api_error *e)
     return true;
 }
 
-static bool check_format(const sg_api_params *p, sg_api_error *e)
+static bool legal_name(const char *s)
+{
+    size_t n = strlen(s);
+    return n >= 1 && n <= 64 && strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") == n;
+}
+
+/* {"name", "schema", "strict", "description"} */
+static bool check_schema_format(sg_api_params *p, const json_t *f, sg_api_error *e)
+{
+    const char *name = json_string_value(json_object_get(f, "name"));
+    json_t *schema = json_object_get(f, "schema"), *strict = json_object_get(f, "strict");
+    if (!json_is_object(f))
+        return sg_api_fail(e, 400, "missing_required_parameter", "response_format.json_schema",
+                           "Missing required parameter: 'response_format.json_schema'.");
+    if (!name || !legal_name(name))
+        return sg_api_fail(e, 400, "invalid_value", "response_format.json_schema.name",
+                           "'response_format.json_schema.name' must be 1 to 64 letters, digits, '_' and '-'.");
+    if (!json_is_object(schema))
+        return sg_api_fail(e, 400, schema ? "invalid_type" : "missing_required_parameter", "response_format.json_schema.schema",
+                           "'response_format.json_schema.schema' must be a JSON schema object.");
+    if (strict && !json_is_boolean(strict) && !json_is_null(strict))
+        return wrong_type(e, "response_format.json_schema.strict", "a boolean", strict);
+    p->json_schema = schema;
+    p->schema_param = "response_format";
+    return true;
+}
+
+static bool check_format(sg_api_params *p, sg_api_error *e)
 {
     const json_t *type = json_object_get(p->response_format, "type");
     if (!json_is_string(type))
         return sg_api_fail(e, 400, "invalid_value", "response_format.type", "'response_format.type' must be a string.");
-    if (strcmp(json_string_value(type), "text") == 0)
+    const char *name = json_string_value(type);
+    if (strcmp(name, "text") == 0)
         return true;
-    return sg_api_fail(e, 400, "unsupported_value", "response_format",
-                       "Structured output is not supported yet; 'response_format.type' must be 'text'.");
+    if (p->json_schema || p->grammar)
+        return sg_api_fail(e, 400, "invalid_value", "response_format", "'response_format' together with a grammar or another schema.");
+    if (strcmp(name, "json_schema") == 0)
+        return check_schema_format(p, json_object_get(p->response_format, "json_schema"), e);
+    if (strcmp(name, "json_object") != 0)
+        return sg_api_fail(e, 400, "invalid_value", "response_format.type",
+                           "Invalid value for 'response_format.type': supported values are: text, json_object, json_schema.");
+    p->json_schema = json_object_get(p->response_format, "schema"); /* llama.cpp's way */
+    p->any_object = !p->json_schema;
+    p->schema_param = "response_format";
+    return true;
 }
 
 static bool check_modalities(const sg_api_params *p, sg_api_error *e)
@@ -354,6 +394,8 @@ static bool across(sg_api_params *p, int route, sg_api_error *e)
     if ((p->stop && !check_stop(p, e)) || (p->logit_bias && !check_bias(p, e)) || (p->stream_options && !check_stream_options(p, e)) ||
         (p->response_format && !check_format(p, e)) || (p->modalities && !check_modalities(p, e)))
         return false;
+    if (p->json_schema && p->grammar)
+        return sg_api_fail(e, 400, "invalid_value", "grammar", "Either a grammar or a JSON schema, not both.");
     if (route == SG_ROUTE_CHAT) {
         if (!p->model)
             return sg_api_fail(e, 400, "missing_required_parameter", "model", "Missing required parameter: 'model'.");

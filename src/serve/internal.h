@@ -85,7 +85,8 @@ typedef struct sg_choice_out {
     int index;           /* in the answer */
     bool begun, ended;
     sg_finish finish;
-    sg_buf text;                    /* whole answer, when not streamed or echoed */
+    sg_buf text;                    /* whole answer, when not streamed or echoed; streamed with tools: what may be a call */
+    bool has_content;               /* streamed with tools: some was given out */
     sg_buf tokens, values, tops, offsets; /* log-probability lists as JSON fragments */
     size_t ntoken;
     size_t ntext; /* bytes given out */

@@ -8,6 +8,7 @@
 
 #include "base/heap.h"
 #include "base/rng.h"
+#include "serve/tools.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -56,12 +57,23 @@ typedef struct prompts {
     size_t n;
     int32_t *ids[SG_API_CHOICES_MAX];
     size_t nid[SG_API_CHOICES_MAX];
+    sg_grammar *grammar;
+    bool thinks; /* the prompt has opened a thought: the grammar begins behind it */
 } prompts;
 
 static void prompts_fini(prompts *p)
 {
     for (size_t i = 0; i < p->n; i++)
         sg_free(p->ids[i]);
+    sg_grammar_free(p->grammar);
+}
+
+/* The rendered prompt ends with <think>. */
+static bool ends_in_thought(const char *text, size_t n)
+{
+    while (n && (text[n - 1] == '\n' || text[n - 1] == ' '))
+        n--;
+    return n >= 7 && memcmp(text + n - 7, "<think>", 7) == 0;
 }
 
 static bool add_text(sg_exchange *e, prompts *p, const char *text, size_t n, bool begin, const char *param)
@@ -162,6 +174,7 @@ static bool render_chat(sg_exchange *e, prompts *p)
     if (!ok && e->error.status == 413)
         e->error.status = 400;
     ok = ok && add_text(e, p, text, n, false, "messages");
+    p->thinks = ok && ends_in_thought(text, n);
     if (ok && tools && n < strlen(tools))
         ok = check_unused_tools(e, p, tools);
     sg_free(messages);
@@ -274,6 +287,8 @@ static bool start(sg_exchange *e, const prompts *p, const sg_engine_info *info)
     const char *stop[SG_API_STOPS_MAX];
     sg_request_options o;
     fill_options(e, &o, stop);
+    o.grammar = p->grammar;
+    o.grammar_after = p->grammar && p->thinks ? "</think>" : NULL;
     sg_logit_bias *bias = NULL;
     if (e->params.logit_bias) {
         bias = sg_calloc(json_object_size(e->params.logit_bias) + 1, sizeof *bias);
@@ -329,7 +344,7 @@ void sg_exchange_prepare(sg_exchange *e)
         sg_engine_info_get(e->model->engine, &info);
         ok = e->route == SG_ROUTE_CHAT ? render_chat(e, &p) : read_prompt(e, &p, info.nvocab);
     }
-    ok = ok && check_context(e, &p, &info) && (!e->params.echo || keep_echo(e, &p));
+    ok = ok && check_context(e, &p, &info) && sg_api_grammar(&e->params, &p.grammar, &e->error) && (!e->params.echo || keep_echo(e, &p));
     if (ok && !atomic_load(&e->abandoned))
         ok = start(e, &p, &info);
     else if (ok)
