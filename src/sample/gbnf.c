@@ -418,6 +418,10 @@ static sg_status parse(parser *p)
     }
     if (!root)
         return sg_fail(p->err, SG_E_FORMAT, "grammar: there is no rule 'root'");
+    uint64_t shortest = 0;
+    SG_TRY(sg_grammar_shortest(p->g, &shortest, p->err));
+    if (shortest != UINT64_MAX && shortest > SG_GRAMMAR_SHORTEST_MAX)
+        return sg_fail(p->err, SG_E_LIMIT, "grammar: its shortest text has more than %d bytes", SG_GRAMMAR_SHORTEST_MAX);
     uint32_t bad = SG_NONE;
     SG_TRY(sg_grammar_left_recursion(p->g, &bad, p->err));
     for (size_t i = 0; bad != SG_NONE && i < p->nname; i++)

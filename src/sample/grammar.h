@@ -19,6 +19,7 @@ enum {
     SG_GRAMMAR_SYMBOLS_MAX = 1 << 20, /* after repetitions are written out */
     SG_GRAMMAR_REPEAT_MAX = 10000,    /* in {m,n} */
     SG_GRAMMAR_NEST_MAX = 100,        /* parentheses */
+    SG_GRAMMAR_SHORTEST_MAX = 1 << 26, /* bytes that every text has at least */
 };
 
 /* One more owner. */

@@ -368,3 +368,32 @@ sg_status sg_grammar_prune(sg_grammar *g, bool *empty, sg_error *err)
     sg_free(x.has_text);
     return st;
 }
+
+/* ---- the shortest text ------------------------------------------------------------------------- */
+
+sg_status sg_grammar_shortest(const sg_grammar *g, uint64_t *bytes, sg_error *err)
+{
+    enum { PASSES = 100 };
+    const uint64_t most = (uint64_t)1 << 40;
+    uint64_t *least = sg_calloc(g->nrule + 1, sizeof *least);
+    if (!least)
+        return sg_fail_nomem(err, "grammar");
+    memset(least, 0xff, (g->nrule + 1) * sizeof *least);
+    bool changed = true;
+    for (int pass = 0; pass < PASSES && changed; pass++) {
+        changed = false;
+        for (size_t r = g->nrule; r-- > 0;)
+            for (uint32_t a = g->first[r]; a != SG_NONE; a = g->alternatives[a].next) {
+                uint64_t n = 0;
+                for (const sg_symbol *s = &g->symbols[g->alternatives[a].start]; s->kind != SG_SYMBOL_END && n != UINT64_MAX; s++) {
+                    uint64_t one = s->kind == SG_SYMBOL_BYTES ? 1 : least[s->rule];
+                    n = one == UINT64_MAX ? one : n + one < most ? n + one : most;
+                }
+                changed |= n < least[r];
+                least[r] = n < least[r] ? n : least[r];
+            }
+    }
+    *bytes = least[g->root];
+    sg_free(least);
+    return SG_OK;
+}

@@ -57,6 +57,9 @@ sg_status sg_grammar_add_chars(sg_grammar *g, uint32_t rule, const sg_char_range
 /* `item` from min to max times (max < 0: any number), as one symbol. */
 sg_status sg_grammar_repeat(sg_grammar *g, const sg_symbol *item, size_t n, int64_t min, int64_t max, sg_symbol *out, sg_error *err);
 
+/* The bytes of the shortest text, at most 2^40; UINT64_MAX when none was found. */
+sg_status sg_grammar_shortest(const sg_grammar *g, uint64_t *bytes, sg_error *err);
+
 /* Drop the alternatives that no text completes, so that a matcher is never led where nothing can follow.  *empty: not even
  * the root has a text. */
 sg_status sg_grammar_prune(sg_grammar *g, bool *empty, sg_error *err);

@@ -536,10 +536,7 @@ sg_status sg_schema_set_add(sg_schema *c, sg_schema_set *set, json_t *s)
             return SG_OK;
     if (set->n == SG_SCHEMA_SET_MAX)
         return sg_schema_fail(c, s, SG_E_LIMIT, "more than %d schemas hold here at once", SG_SCHEMA_SET_MAX);
-    size_t k = set->n++;
-    for (; k > 0 && (uintptr_t)set->s[k - 1] > (uintptr_t)s; k--)
-        set->s[k] = set->s[k - 1];
-    set->s[k] = s;
+    set->s[set->n++] = s;
     return SG_OK;
 }
 
@@ -773,8 +770,10 @@ static sg_status enumerate(sg_schema *c, const sg_schema_set *set, json_t *value
     size_t n = json_is_array(values) ? json_array_size(values) : 1;
     texts t = {sg_calloc(n + 1, sizeof *t.text), sg_calloc(n + 1, sizeof *t.len), 0};
     sg_status st = t.text && t.len ? SG_OK : sg_fail_nomem(c->err, "a schema");
+    c->known = values;
     for (size_t i = 0; i < n && st == SG_OK; i++)
         st = add_obedient(c, set, json_is_array(values) ? json_array_get(values, i) : values, &t, rule);
+    c->known = NULL;
     if (st == SG_OK && t.n)
         st = sg_schema_texts(c, (const char *const *)t.text, t.len, t.n, rule);
     for (size_t i = 0; i < t.n; i++)
@@ -966,10 +965,10 @@ typedef struct branch {
     struct {
         json_t *s;
         int from;
-    } todo[2 * SG_SCHEMA_SET_MAX];
+    } todo[4 * SG_SCHEMA_SET_MAX];
     json_t *open[SG_SCHEMA_SET_MAX]; /* schemas with anyOf */
     int open_from[SG_SCHEMA_SET_MAX];
-    int nmet, ntodo, nopen;
+    int nmet, ntodo, next, nopen; /* next: in todo, first come first met: properties keep the order of the document */
     bool never;
 } branch;
 
@@ -979,7 +978,9 @@ static sg_status push(sg_schema *c, branch *b, json_t *s, int from)
         b->never |= json_is_false(s);
         return SG_OK;
     }
-    if (b->ntodo == 2 * SG_SCHEMA_SET_MAX)
+    if (b->next == b->ntodo)
+        b->next = b->ntodo = 0;
+    if (b->ntodo == 4 * SG_SCHEMA_SET_MAX)
         return sg_schema_fail(c, s, SG_E_LIMIT, "too many schemas hold here at once");
     b->todo[b->ntodo].s = s;
     b->todo[b->ntodo++].from = from;
@@ -1051,9 +1052,9 @@ static sg_status bring(sg_schema *c, branch *b, json_t *s, int me)
 
 static sg_status settle(sg_schema *c, branch *b)
 {
-    while (b->ntodo && !b->never) {
-        json_t *s = b->todo[--b->ntodo].s;
-        int from = b->todo[b->ntodo].from;
+    while (b->next < b->ntodo && !b->never) {
+        json_t *s = b->todo[b->next].s;
+        int from = b->todo[b->next++].from;
         bool skip;
         if (--c->work < 0)
             return sg_schema_fail(c, s, SG_E_LIMIT, "too many combinations of choices");

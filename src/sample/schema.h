@@ -42,7 +42,7 @@ enum {
 #define SG_KEY_NOT_TYPES "\x01not-types"       /* integer: a set of types */
 
 typedef struct sg_schema_set {
-    json_t *s[SG_SCHEMA_SET_MAX]; /* borrowed; objects only */
+    json_t *s[SG_SCHEMA_SET_MAX]; /* borrowed; objects only, as they were met */
     size_t n;
     bool never; /* a false was among them */
 } sg_schema_set;
@@ -57,6 +57,7 @@ typedef struct sg_schema {
     bool lone_ref;  /* drafts up to 7: nothing stands beside $ref */
     json_t *made;   /* object: schemas made on the way, by what they were made of */
     json_t *here;   /* the schema being compiled, for errors */
+    const json_t *known; /* an enum whose values are being checked: they are among it */
     sg_schema_memo *memo;
     sg_schema_classes *classes;
     int64_t work;
