@@ -438,7 +438,7 @@ static sg_status again(parser *p, const char *from, const char *to, fragment *f)
 /* x*: a SPLIT that enters x, which comes back to it. */
 static sg_status star(parser *p, fragment item, fragment *f)
 {
-    uint32_t out;
+    uint32_t out = 0;
     SG_TRY(add(p, (nstate){SPLIT, UINT32_MAX, UINT32_MAX, 0}, &out));
     SG_TRY(add(p, (nstate){SPLIT, item.in, out, 0}, &f->in));
     p->s[item.out].a = f->in;
@@ -458,14 +458,14 @@ static sg_status repeat(parser *p, const char *from, const char *to, fragment fi
         join(p, f, item);
     }
     if (max < 0) {
-        fragment item = first, loop;
+        fragment item = first, loop = {0};
         if (used)
             SG_TRY(again(p, from, to, &item));
         SG_TRY(star(p, item, &loop));
         join(p, f, loop);
         return SG_OK;
     }
-    uint32_t out;
+    uint32_t out = 0;
     SG_TRY(add(p, (nstate){SPLIT, UINT32_MAX, UINT32_MAX, 0}, &out));
     for (int i = min; i < max; i++) { /* each further one may be the end */
         fragment item = first;
@@ -509,7 +509,7 @@ static sg_status sequence(parser *p, fragment *f)
 {
     SG_TRY(empty(p, f));
     while (p->p < p->end && *p->p != '|' && *p->p != ')') {
-        fragment next;
+        fragment next = {0};
         if (at(p, '{')) { /* a brace that repeats nothing is only a brace */
             int min, max;
             bool is;
@@ -527,8 +527,8 @@ static sg_status alternation(parser *p, fragment *f)
 {
     SG_TRY(sequence(p, f));
     while (at(p, '|')) {
-        fragment other;
-        uint32_t in, out;
+        fragment other = {0};
+        uint32_t in = 0, out = 0;
         p->p++;
         SG_TRY(sequence(p, &other));
         SG_TRY(add(p, (nstate){SPLIT, f->in, other.in, 0}, &in));
@@ -542,8 +542,8 @@ static sg_status alternation(parser *p, fragment *f)
 /* .* pattern .* */
 static sg_status parse(parser *p, uint32_t *start)
 {
-    fragment any, before, body, behind;
-    uint32_t final;
+    fragment any = {0}, before = {0}, body = {0}, behind = {0};
+    uint32_t final = 0;
     SG_TRY(any_fragment(p, true, &any));
     SG_TRY(star(p, any, &before));
     SG_TRY(alternation(p, &body));
