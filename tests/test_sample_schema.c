@@ -121,9 +121,12 @@ TEST(schema_says_what_is_allowed)
         {"{\"not\":{\"type\":[\"null\",\"boolean\"]}}", "[null]", 1},
         {"{\"type\":\"string\",\"not\":{\"enum\":[\"ab\"]}}", "\"ab\"", -1},
         {"{\"type\":\"string\",\"not\":{\"enum\":[\"ab\"]}}", "\"abc\"", 1},
-        {"{\"properties\":{\"a\":{\"const\":1},\"b\":true},\"dependentRequired\":{\"a\":[\"b\"]},\"type\":\"object\"}", "{\"a\":1}", -1},
-        {"{\"properties\":{\"a\":{\"const\":1},\"b\":true},\"dependentRequired\":{\"a\":[\"b\"]},\"type\":\"object\"}", "{\"a\":1,\"b\":2}", 1},
-        {"{\"properties\":{\"a\":{\"const\":1},\"b\":true},\"dependentRequired\":{\"a\":[\"b\"]},\"type\":\"object\"}", "{\"b\":2}", 1},
+        {"{\"properties\":{\"a\":{\"const\":1},\"b\":true},\"dependentRequired\":{\"a\":[\"b\"]},\"type\":\"object\"}",
+         "{\"a\":1}", -1},
+        {"{\"properties\":{\"a\":{\"const\":1},\"b\":true},\"dependentRequired\":{\"a\":[\"b\"]},\"type\":\"object\"}",
+         "{\"a\":1,\"b\":2}", 1},
+        {"{\"properties\":{\"a\":{\"const\":1},\"b\":true},\"dependentRequired\":{\"a\":[\"b\"]},\"type\":\"object\"}",
+         "{\"b\":2}", 1},
         {"{\"$ref\":\"#/$defs/x\",\"$defs\":{\"x\":{\"type\":\"array\",\"items\":{\"$ref\":\"#/$defs/x\"}}}}", "[[],[[]]]", 1},
         {"{\"type\":\"string\",\"format\":\"date\"}", "\"2024-02-29\"", 1},
         {"{\"type\":\"string\",\"format\":\"date\"}", "\"2024-13-29\"", -1},
@@ -178,11 +181,11 @@ TEST(schema_refuses_what_it_cannot_keep)
 
 TEST(schema_choices_do_not_explode)
 {
-    char text[8192], *p = text;
-    p += sprintf(p, "{\"allOf\":[");
+    char text[8192], *p = text, *end = text + sizeof text;
+    p += snprintf(p, (size_t)(end - p), "{\"allOf\":[");
     for (int i = 0; i < 24; i++)
-        p += sprintf(p, "%s{\"anyOf\":[{\"required\":[\"a%d\"]},{\"required\":[\"b%d\"]}]}", i ? "," : "", i, i);
-    sprintf(p, "]}");
+        p += snprintf(p, (size_t)(end - p), "%s{\"anyOf\":[{\"required\":[\"a%d\"]},{\"required\":[\"b%d\"]}]}", i ? "," : "", i, i);
+    snprintf(p, (size_t)(end - p), "]}");
     sg_grammar *g;
     sg_error err;
     CHECK_FAILS(sg_grammar_from_schema(&g, text, strlen(text), 0, &err), SG_E_LIMIT, "");
@@ -200,7 +203,8 @@ TEST(pattern_reads_as_ecma_does)
         {"^\\d{3}$", "123", true}, {"^\\d{3}$", "12a", false}, {"^\\w+$", "a_1", true}, {"^\\w+$", "a b", false},
         {"^\\S$", "\xc3\xa9", true}, {"^.$", "\n", false}, {"^[\\s\\S]$", "\n", true}, {"^[a-z-]+$", "a-z", true},
         {"^\\u00e9$", "\xc3\xa9", true}, {"^\\ud83d\\ude00$", "\xf0\x9f\x98\x80", true}, {"^x{2}$", "xx", true}, {"^x{,2}$", "x{,2}", true},
-        {"^(?:ab)+$", "abab", true}, {"^(?<name>ab)$", "ab", true}, {"", "anything", true}, {"^a\\.b$", "a.b", true}, {"^a\\.b$", "axb", false},
+        {"^(?:ab)+$", "abab", true}, {"^(?<name>ab)$", "ab", true}, {"", "anything", true}, {"^a\\.b$", "a.b", true},
+        {"^a\\.b$", "axb", false},
         {"^a?$", "", true}, {"^a{0}$", "", true}, {"(^a)|b$", "ax", true}, {"(^a)|b$", "xb", true}, {"(^a)|b$", "xa", false},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -238,7 +242,8 @@ static const char *skip_value(const char *p)
         else if (*p == '}' || *p == ']')
             depth--;
         p++;
-    } while (depth > 0 || (*p && *p != ',' && *p != '}' && *p != ']' && *p != ' ' && *p != ':' && p[-1] != '"' && p[-1] != '}' && p[-1] != ']'));
+    } while (depth > 0 || (*p && *p != ',' && *p != '}' && *p != ']' && *p != ' ' && *p != ':' &&
+                            p[-1] != '"' && p[-1] != '}' && p[-1] != ']'));
     return p;
 }
 
@@ -292,7 +297,7 @@ static void restyle(char *out, const char *p, const char *end, int style)
             continue;
         if (style == 2 && (*p == '}' || *p == ']') && out[-1] != '{' && out[-1] != '[') {
             depth--;
-            out += sprintf(out, "\n%*s", 2 * depth, "");
+            out += snprintf(out, 256, "\n%*s", 2 * depth, "");
         } else if (*p == '}' || *p == ']')
             depth--;
         *out++ = *p;
@@ -301,7 +306,7 @@ static void restyle(char *out, const char *p, const char *end, int style)
         if (style == 2 && *p == ':')
             *out++ = ' ';
         if (style == 2 && (((*p == '{' || *p == '[') && p[1] != '}' && p[1] != ']') || *p == ','))
-            out += sprintf(out, "\n%*s", 2 * depth, "");
+            out += snprintf(out, 256, "\n%*s", 2 * depth, "");
     }
     *out = 0;
 }

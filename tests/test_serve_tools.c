@@ -24,7 +24,8 @@ TEST(calls_are_found_in_the_ways_of_templates)
         const char *text, *calls, *content;
     } cases[] = {
         {"<tool_call>\n{\"name\": \"f\", \"arguments\": {\"a\": 0.10}}\n</tool_call>", "f{\"a\": 0.10}", ""},
-        {"I will. <tool_call>{\"name\":\"f\",\"arguments\":{\"a\":1}}</tool_call>\n<tool_call>{\"name\":\"g\",\"arguments\":{}}</tool_call>",
+        {"I will. <tool_call>{\"name\":\"f\",\"arguments\":{\"a\":1}}</tool_call>\n"
+         "<tool_call>{\"name\":\"g\",\"arguments\":{}}</tool_call>",
          "f{\"a\":1}g{}", "I will."},
         {"[TOOL_CALLS][{\"name\":\"g\",\"arguments\":{}},{\"name\":\"f\",\"arguments\":{\"a\":[1,\"]\"]}}]", "g{}f{\"a\":[1,\"]\"]}", ""},
         {"[{\"name\": \"g\", \"arguments\": {}}]", "g{}", ""},
@@ -85,7 +86,8 @@ TEST(forced_calls_and_schemas_become_grammars)
         {"", true, false, ""},
         {"\"response_format\":{\"type\":\"text\"}", true, false, ""},
         {"\"response_format\":{\"type\":\"json_object\"}", true, true, ""},
-        {"\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{\"name\":\"s\",\"schema\":{\"type\":\"object\"}}}", true, true, ""},
+        {"\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{\"name\":\"s\",\"schema\":{\"type\":\"object\"}}}",
+         true, true, ""},
         {"\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{\"name\":\"s\",\"schema\":{\"$ref\":\"#/x\"}}}", false, false,
          "response_format"},
         {"\"grammar\":\"root ::= [a-z]+\"", true, true, ""},

@@ -284,7 +284,8 @@ sg_status sg_lm_open(sg_lm *lm, const sg_engine_options *o, sg_error *err)
     real_lm *m = sg_calloc(1, sizeof *m);
     if (!m)
         return sg_fail_nomem(err, "a model");
-    sg_lm out = {.self = m, .step = real_step, .is_end = real_is_end, .is_special = real_is_special, .encode = real_encode, .token_bytes = real_token_bytes,
+    sg_lm out = {.self = m, .step = real_step, .is_end = real_is_end, .is_special = real_is_special, .encode = real_encode,
+                 .token_bytes = real_token_bytes,
                  .decoder_new = real_decoder_new, .decoder_free = real_decoder_free, .decode = real_decode,
                  .decode_end = real_decode_end, .render = real_render, .close = real_close};
     sg_status st = open_all(m, &out, o, err);

@@ -49,7 +49,10 @@ typedef struct fragment {
 } fragment;
 
 static sg_status malformed(parser *p, const char *what) { return sg_fail(p->err, SG_E_FORMAT, "pattern: %s", what); }
-static sg_status unsupported(parser *p, const char *what) { return sg_fail(p->err, SG_E_UNSUPPORTED, "pattern: %s is not supported", what); }
+static sg_status unsupported(parser *p, const char *what)
+{
+    return sg_fail(p->err, SG_E_UNSUPPORTED, "pattern: %s is not supported", what);
+}
 
 static sg_status add(parser *p, nstate s, uint32_t *at)
 {

@@ -68,27 +68,39 @@ typedef struct sg_schema {
 
 /* ---- schema.c ---- */
 
-/* Fail with the place of schema s (or of what is being compiled) in front. */
-__attribute__((format(printf, 4, 5))) sg_status sg_schema_fail(sg_schema *c, const json_t *s, sg_status st, const char *format, ...);
-/* Put that place in front of an error that is there. */
-sg_status sg_schema_fail_at(sg_schema *c, const json_t *s, sg_status st);
 /* One more schema (a boolean or an object). */
 sg_status sg_schema_set_add(sg_schema *c, sg_schema_set *set, json_t *s);
 /* The rule of a set, to be filled later. */
 sg_status sg_schema_rule_of(sg_schema *c, sg_schema_set *set, uint32_t *rule);
-/* What a $ref points at; SG_E_... when nothing. */
-sg_status sg_schema_resolve(sg_schema *c, json_t *s, json_t **target);
 /* A schema made by the compiler, found again by key and schema; *found NULL when there is none yet.  keep takes `made` over. */
 json_t *sg_schema_made(sg_schema *c, const json_t *s, const char *key);
 sg_status sg_schema_keep(sg_schema *c, const json_t *s, const char *key, json_t *made);
-/* The types a schema allows by `type` alone. */
-sg_status sg_schema_types(sg_schema *c, const json_t *s, unsigned *types);
 /* An automaton for a pattern, made once; borrowed.  The text must outlive the compiler. */
 sg_status sg_schema_pattern(sg_schema *c, const json_t *s, const char *text, size_t n, const sg_dfa **d);
+
+/* ---- schema_read.c ---- */
+
+/* Fail with the place of schema s (or of what is being compiled) in front. */
+__attribute__((format(printf, 4, 5))) sg_status sg_schema_fail(sg_schema *c, const json_t *s, sg_status st, const char *format, ...);
+/* Put that place in front of an error that is there. */
+sg_status sg_schema_fail_at(sg_schema *c, const json_t *s, sg_status st);
+/* Every keyword of s is known and has its shape. */
+sg_status sg_schema_check_keywords(sg_schema *c, json_t *s);
+/* Some keyword of s says something of values (annotations do not). */
+bool sg_schema_constrains(const json_t *s);
+/* Whether a keyword of that name is known. */
+bool sg_schema_keyword(const char *name);
+/* An object or a boolean. */
+bool sg_schema_is(const json_t *v);
+/* What a $ref points at; SG_E_... when nothing. */
+sg_status sg_schema_resolve(sg_schema *c, json_t *s, json_t **target);
+/* The types a schema allows by `type` alone. */
+sg_status sg_schema_types(sg_schema *c, const json_t *s, unsigned *types);
 /* A count such as minItems: 0 or more; `fallback` when it is not there. */
 sg_status sg_schema_count(sg_schema *c, const json_t *s, const char *key, int64_t fallback, int64_t *count);
 
-/* Rules and symbols. */
+/* ---- schema_rules.c ---- */
+
 static inline sg_symbol sg_symbol_rule(uint32_t rule) { return (sg_symbol){.kind = SG_SYMBOL_RULE, .rule = rule}; }
 sg_status sg_schema_literal(sg_schema *c, sg_sequence *s, const char *bytes, size_t n);
 /* One alternative: text with, for each %, the next of the rules. */

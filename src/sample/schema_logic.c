@@ -287,7 +287,8 @@ static sg_status obeys_inside(judge *j, json_t *s, const json_t *v, bool *yes)
     if (!*yes || (j->c->lone_ref && json_object_get(s, "$ref")))
         return SG_OK;
     SG_TRY(sg_schema_types(j->c, s, &types));
-    *yes &= (types & type_of(v)) != 0 && !(one && !sg_schema_same(one, v)) && !(many && many != j->c->known && !among(many, v)) && !(not && among(not, v));
+    *yes &= (types & type_of(v)) != 0 && !(one && !sg_schema_same(one, v)) && !(many && many != j->c->known && !among(many, v)) &&
+            !(not && among(not, v));
     if (!*yes)
         return SG_OK;
     if (json_is_string(v))

@@ -79,7 +79,7 @@ static bool read_decimal(const json_t *v, decimal *d)
     *d = (decimal){.negative = text[0] == '-'};
     for (const char *p = text + d->negative; *p; p++) {
         if (*p == 'e') {
-            exponent = atoi(p + 1);
+            exponent = (int)strtol(p + 1, NULL, 10);
             break;
         }
         if (*p == '.')
@@ -351,7 +351,8 @@ static sg_status to_rules(sg_schema *c, const sg_dfa *d, uint32_t *start)
     }
     for (size_t i = 0; i < d->n; i++) {
         for (uint32_t k = d->first[i]; k < d->first[i + 1]; k++) {
-            sg_symbol s[2] = {{SG_SYMBOL_BYTES, (uint8_t)d->edge[k].low, (uint8_t)d->edge[k].high, 0}, sg_symbol_rule(*start + d->edge[k].to)};
+            sg_symbol s[2] = {{SG_SYMBOL_BYTES, (uint8_t)d->edge[k].low, (uint8_t)d->edge[k].high, 0},
+                              sg_symbol_rule(*start + d->edge[k].to)};
             SG_TRY(sg_grammar_add_alternative(c->g, *start + (uint32_t)i, s, 2, c->err));
         }
         if (d->accept[i])

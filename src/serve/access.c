@@ -50,7 +50,8 @@ void sg_access_close(sg_access *a)
     sg_access_init(a);
 }
 
-sg_status sg_access_read(sg_access *a, const char *key_file, const char *log_file, const char *const *origins, size_t norigin, sg_error *err)
+sg_status sg_access_read(sg_access *a, const char *key_file, const char *log_file, const char *const *origins, size_t norigin,
+                         sg_error *err)
 {
     sg_access fresh;
     sg_access_init(&fresh);

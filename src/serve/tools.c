@@ -134,7 +134,8 @@ bool sg_api_grammar(const sg_api_params *p, sg_grammar **g, sg_api_error *e)
         return ok;
     }
     if (sg_tools_use(p) == SG_TOOLS_FREE && (p->json_schema || p->any_object || p->grammar))
-        return sg_api_fail(e, 400, "unsupported_value", "tools", "An answer that may be a tool call cannot be bound to a schema; use tool_choice.");
+        return sg_api_fail(e, 400, "unsupported_value", "tools",
+                           "An answer that may be a tool call cannot be bound to a schema; use tool_choice.");
     if (p->any_object) {
         json_t *schema = json_pack("{s:s}", "type", "object");
         bool ok = schema ? from_schema(schema, 0, param, g, e) : no_memory(e);
