@@ -143,7 +143,7 @@ static sg_status set_up(sg_engine *e, const sg_engine_options *o, sg_error *err)
         SG_TRY(sg_prefix_open(&e->prefix, e->lm.pool, err));
     e->answer_tokens = ANSWER;
     sg_latency_init(&e->latency);
-    if (e->lm.probe)
+    if (e->lm.probe && e->max_running > 1) /* one request alone has no neighbour to be late for */
         sg_engine_probe(e);
     if (!(e->name = sg_engine_name_of(o)))
         return sg_fail_nomem(err, "an engine");

@@ -259,9 +259,11 @@ static sg_status automaton_rule(sg_schema *c, const sg_dfa *d, uint32_t bits, ui
 
 /* ---- products ------------------------------------------------------------------------------------ */
 
+typedef enum role { MUST, MUST_NOT, SORTS } role; /* SORTS: its acceptance is a bit of the class */
+
 typedef struct part {
     const sg_dfa *d;
-    enum { MUST, MUST_NOT, SORTS } how; /* SORTS: its acceptance is a bit of the class */
+    role how;
 } part;
 
 typedef struct product {
@@ -271,7 +273,7 @@ typedef struct product {
     uint32_t *cut;
 } product;
 
-static sg_status add_part(sg_schema *c, const json_t *s, product *p, const sg_dfa *d, int how)
+static sg_status add_part(sg_schema *c, const json_t *s, product *p, const sg_dfa *d, role how)
 {
     if (p->n == PARTS_MAX)
         return sg_schema_fail(c, s, SG_E_LIMIT, "more than %d patterns hold here at once", PARTS_MAX);
