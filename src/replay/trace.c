@@ -146,9 +146,11 @@ static sg_status read_row(sg_trace *t, const columns *c, const char *line, const
     int seen = 0;
     for (int i = 0; i < COLUMNS_MAX && good && next_field(&line, end, &field, &n); i++) {
         double x = 0;
-        if (i == c->arrival)
-            good = to_arrival(field, n, &x), r.arrival_us = (int64_t)(x * 1e6);
-        else if (i == c->prompt || i == c->output) {
+        if (i == c->arrival) {
+            good = to_arrival(field, n, &x);
+            if (good)
+                r.arrival_us = (int64_t)(x * 1e6);
+        } else if (i == c->prompt || i == c->output) {
             good = to_number(field, n, &x) && x >= 0 && x <= SG_TRACE_TOKENS_MAX;
             if (good)
                 *(i == c->prompt ? &r.prompt : &r.output) = (int32_t)x;
