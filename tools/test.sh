@@ -44,7 +44,7 @@ setup() {
 suite() {
 	dir=$1
 	shift
-	meson test -C "$dir" --no-rebuild --print-errorlogs "$@" >"$dir/test.log" 2>&1
+	meson test -C "$dir" --no-rebuild --print-errorlogs --timeout-multiplier 4 "$@" >"$dir/test.log" 2>&1
 	status=$?
 	counts=$(grep -o '<testsuite name="[^"]*" tests="[0-9]*" errors="[0-9]*" failures="[0-9]*" skipped="[0-9]*"' \
 		"$dir/meson-logs/testlog.junit.xml" | tr -d '"' | awk -F '[= ]' '
