@@ -2,7 +2,7 @@
  *
  * A request whose gap has closed draws its next token from the logits of its last row.  The draw depends on (seed,
  * position) and the request's own tokens only.  The token goes into the reader's ring (request.c), which says whether a
- * stop string ended it.  The step loop's thread; nothing here allocates.
+ * stop string ended it.  The step loop's thread; nothing here allocates but a grammar's matcher (constrain.c).
  */
 #include "engine/internal.h"
 

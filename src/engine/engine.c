@@ -1,8 +1,8 @@
 /* engine/engine.c - opening, closing and asking an engine.
  *
  * Opening fixes all sizes: KV blocks by the memory that there is, arrays of the loop by the number of
- * requests that may run, so that the loop (step.c) never allocates and a request is admitted only when
- * it can finish.
+ * requests that may run, so that the loop (step.c) need not allocate.  A request is admitted when the blocks that it is
+ * expected to need are free (admit.c); when that was too hopeful, one is thrown out and computed again.
  */
 #include "engine/internal.h"
 

@@ -12,7 +12,8 @@
  * A step mixes tokens of prompts and of answers of any number of requests; rows do not see each other
  * outside their own sequence, and sampling depends on (seed, position) only, so a request's answer is
  * the same bits alone and in company.  Nothing here allocates: a request brought its memory with it
- * and the engine's arrays have their largest size from the start.
+ * and the engine's arrays have their largest size from the start.  The one exception is a request with a grammar, whose
+ * matcher grows as it reads (constrain.c).
  */
 #include "engine/internal.h"
 
