@@ -1,12 +1,17 @@
 /* base/pool.c - persistent worker threads.
  *
- * A run is one 64-bit word and a counter:
+ * A run is one word and a counter for each worker:
  *
- *     epoch   even: idle, odd: a run is open; workers wait for a change
- *     next    the number of the next task; fetch_add takes it
- *     inside  workers that have joined the run and may still touch it
+ *     epoch    even: idle, odd: a run is open; workers wait for a change
+ *     next[w]  how many of worker w's units are taken; fetch_add takes one, whoever does it
+ *     inside   workers that have joined the run and may still touch it
  *
- * The caller opens the run, works itself, closes it when the counter is used up and then waits for
+ * Which unit is the i-th of worker w is a formula over the ranked table (base/tasks.h), so nothing is dealt in
+ * memory.  A worker takes its own units first, heaviest first, then goes round the others and takes what is left of
+ * theirs in the same way: stealing is the same fetch_add, and a unit cannot be taken twice or lost.  The owner of a
+ * list and a thief both take its heaviest unit that is left, as list scheduling does.
+ *
+ * The caller opens the run, works itself until every list is used up, closes it and then waits for
  * `inside` to fall to zero.  A worker that wakes late finds the run closed and goes back to waiting:
  * nobody waits for a thread that has taken no work.  That is the difference from a spinning barrier,
  * where every step waits for every thread, even one that the system has descheduled (llama.cpp falls to
@@ -35,6 +40,7 @@
 enum { SPIN_NS = 50000, YIELD_NS = 200000 };
 
 typedef struct worker {
+    _Alignas(64) _Atomic int next; /* units of this worker's list that are taken */
     sg_pool *pool;
     pthread_t thread;
     int index;
@@ -45,11 +51,11 @@ struct sg_pool {
     worker *workers;
     sg_task_fn *fn;
     void *arg;
+    const sg_tasks *tasks; /* NULL: equal loads, unit = rank */
     int ntask;
     _Alignas(64) _Atomic uint32_t epoch;
     _Atomic int sleeping;
     _Atomic bool quit;
-    _Alignas(64) _Atomic int next;
     _Alignas(64) _Atomic int inside;
 };
 
@@ -63,13 +69,27 @@ static void futex_wake(_Atomic uint32_t *word)
     syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, 1 << 30, NULL, NULL, 0);
 }
 
+/* What is left of the list of worker `owner`, done by worker `index`. */
+static void work_list(sg_pool *p, int owner, int index)
+{
+    worker *w = &p->workers[owner];
+    for (;;) {
+        int i = atomic_load_explicit(&w->next, memory_order_relaxed);
+        if (sg_tasks_dealt(p->nworker, owner, i) >= p->ntask) /* looking first keeps the counter small and its line shared */
+            return;
+        i = atomic_fetch_add_explicit(&w->next, 1, memory_order_acq_rel);
+        int64_t rank = sg_tasks_dealt(p->nworker, owner, i);
+        if (rank >= p->ntask)
+            return;
+        p->fn(p->arg, p->tasks ? sg_tasks_unit(p->tasks, (int)rank) : (int)rank, index);
+    }
+}
+
 static void work(sg_pool *p, int index)
 {
-    for (;;) {
-        int task = atomic_fetch_add_explicit(&p->next, 1, memory_order_acq_rel);
-        if (task >= p->ntask)
-            return;
-        p->fn(p->arg, task, index);
+    for (int i = 0, owner = index; i < p->nworker; i++) {
+        work_list(p, owner, index);
+        owner = owner + 1 < p->nworker ? owner + 1 : 0;
     }
 }
 
@@ -127,14 +147,15 @@ sg_status sg_pool_open(sg_pool **out, int nworker, sg_error *err)
     if (!p)
         return sg_fail_nomem(err, "a thread pool");
     p->nworker = nworker;
-    p->workers = sg_calloc((size_t)nworker, sizeof *p->workers);
+    p->workers = sg_alloc_aligned(64, (size_t)nworker * sizeof *p->workers);
     if (!p->workers) {
         sg_pool_close(p);
         return sg_fail_nomem(err, "a thread pool");
     }
     p->nstarted = 1;
     for (int i = 1; i < nworker; i++) {
-        p->workers[i] = (worker){.pool = p, .index = i};
+        p->workers[i].pool = p;
+        p->workers[i].index = i;
         int sys = pthread_create(&p->workers[i].thread, NULL, worker_main, &p->workers[i]);
         if (sys) {
             sg_pool_close(p);
@@ -155,23 +176,26 @@ void sg_pool_close(sg_pool *p)
     futex_wake(&p->epoch);
     for (int i = 1; i < p->nstarted; i++)
         pthread_join(p->workers[i].thread, NULL);
-    sg_free(p->workers);
+    if (p->workers)
+        sg_free_aligned(p->workers, (size_t)p->nworker * sizeof *p->workers);
     sg_free_aligned(p, sizeof *p);
 }
 
 int sg_pool_nworker(const sg_pool *p) { return p->nworker; }
 
-void sg_pool_run(sg_pool *p, sg_task_fn *fn, void *arg, int ntask)
+static void run(sg_pool *p, sg_task_fn *fn, void *arg, int ntask, const sg_tasks *tasks)
 {
     if (p->nworker == 1 || ntask <= 1) {
         for (int i = 0; i < ntask; i++)
-            fn(arg, i, 0);
+            fn(arg, tasks ? sg_tasks_unit(tasks, i) : i, 0);
         return;
     }
     p->fn = fn;
     p->arg = arg;
+    p->tasks = tasks;
     p->ntask = ntask;
-    atomic_store_explicit(&p->next, 0, memory_order_relaxed);
+    for (int w = 0; w < p->nworker; w++)
+        atomic_store_explicit(&p->workers[w].next, 0, memory_order_relaxed);
     atomic_fetch_add(&p->epoch, 1); /* open */
     if (atomic_load(&p->sleeping) > 0)
         futex_wake(&p->epoch);
@@ -188,4 +212,12 @@ void sg_pool_run(sg_pool *p, sg_task_fn *fn, void *arg, int ntask)
         else if (t - start > SPIN_NS)
             sched_yield();
     }
+}
+
+void sg_pool_run(sg_pool *p, sg_task_fn *fn, void *arg, int ntask) { run(p, fn, arg, ntask, NULL); }
+
+void sg_pool_run_tasks(sg_pool *p, sg_task_fn *fn, void *arg, sg_tasks *tasks)
+{
+    sg_tasks_rank(tasks);
+    run(p, fn, arg, tasks->n, tasks);
 }

@@ -1,14 +1,16 @@
 /* base/pool.h - persistent worker threads for the kernels.
  *
- * The caller is worker 0 and works too.  A run hands out task numbers 0..ntask-1 one at a time from a
- * shared counter, so that a worker which the system has descheduled holds up at most the one task it is
- * in: a busy neighbour costs its share and no more.  Results must not depend on which worker runs a
- * task.  One thread may call sg_pool_run at a time; tasks must not call it.
+ * The caller is worker 0 and works too.  A run's units are dealt to the workers in snake order by load
+ * (base/tasks.h); each worker takes its own one at a time, then those of the others.  So a worker which the
+ * system has descheduled, or which is still asleep, holds up at most the one unit it is in: a busy neighbour
+ * costs its share and no more.  Results must not depend on which worker runs a unit, nor when.  One thread may
+ * call sg_pool_run or sg_pool_run_tasks at a time; tasks must not call them.
  */
 #ifndef SG_BASE_POOL_H
 #define SG_BASE_POOL_H
 
 #include "base/error.h"
+#include "base/tasks.h"
 
 typedef struct sg_pool sg_pool;
 
@@ -21,7 +23,10 @@ void sg_pool_close(sg_pool *pool);
 
 int sg_pool_nworker(const sg_pool *pool);
 
-/* Run fn(arg, task, worker) for every task in [0, ntask) and return when all are done. */
+/* Run fn(arg, task, worker) for every task in [0, ntask), all of the same load, and return when all are done. */
 void sg_pool_run(sg_pool *pool, sg_task_fn *fn, void *arg, int ntask);
+
+/* The same for the units of a table, which is ranked first. */
+void sg_pool_run_tasks(sg_pool *pool, sg_task_fn *fn, void *arg, sg_tasks *tasks);
 
 #endif

@@ -15,6 +15,7 @@
  */
 #include "kernel/attention.h"
 #include "op/context.h"
+#include "op/load.h"
 
 #include <float.h>
 #include <math.h>
@@ -260,6 +261,27 @@ static int make_tiles(int32_t *tiles, const sg_rows *rows, int most)
     return n;
 }
 
+/* The task table: (tile, KV head, piece of the group), with the tile's longest range as its load. */
+static void run_units(attention_job *j, int ntile)
+{
+    int per = j->kv->nkv * j->nsplit;
+    if ((int64_t)ntile * per > SG_TASKS_MAX) {
+        sg_pool_run(j->ops->pool, attention_task, j, ntile * per);
+        return;
+    }
+    sg_tasks *t = &j->ops->tasks;
+    sg_tasks_clear(t);
+    for (int i = 0; i < ntile; i++) {
+        int nrow = j->tiles[i + 1] - j->tiles[i], first, end, last, nh = j->group < QUERIES ? j->group : QUERIES;
+        visible(j, j->tiles[i], &first, &last);
+        visible(j, j->tiles[i + 1] - 1, &last, &end);
+        uint64_t load = sg_load_attention(nrow * nh, end - first, j->kv->dk, j->kv->dv);
+        for (int u = 0; u < per; u++)
+            sg_tasks_add(t, load);
+    }
+    sg_pool_run_tasks(j->ops->pool, attention_task, j, t);
+}
+
 void sg_op_attention(sg_ops *ops, float *out, size_t out_stride, const float *q, size_t q_stride, const sg_attention *a,
                      const sg_kv_layer *kv, const sg_rows *rows)
 {
@@ -280,5 +302,5 @@ void sg_op_attention(sg_ops *ops, float *out, size_t out_stride, const float *q,
     j.group = a->nhead / kv->nkv;
     j.nsplit = (j.group + QUERIES - 1) / QUERIES;
     int ntile = make_tiles(tiles, rows, j.group < QUERIES ? QUERIES / j.group : 1);
-    sg_pool_run(ops->pool, attention_task, &j, ntile * kv->nkv * j.nsplit);
+    run_units(&j, ntile);
 }

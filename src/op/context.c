@@ -22,6 +22,8 @@ sg_status sg_ops_open(sg_ops **out, const sg_ops_options *options, sg_error *err
         if (!ops->worker)
             st = sg_fail_nomem(err, "the workers' scratch memory");
     }
+    if (st == SG_OK)
+        st = sg_tasks_init(&ops->tasks, SG_TASKS_MAX, err);
     if (st != SG_OK) {
         sg_ops_close(ops);
         return st;
@@ -40,6 +42,7 @@ void sg_ops_close(sg_ops *ops)
     for (int i = 0; i < SG_SCRATCH_END; i++)
         if (ops->slot[i].p)
             sg_free_aligned(ops->slot[i].p, ops->slot[i].bytes);
+    sg_tasks_fini(&ops->tasks);
     sg_free(ops);
 }
 

@@ -18,6 +18,7 @@ typedef enum sg_scratch_slot {
 
 enum {
     SG_WORKER_BYTES = 1 << 20, /* scratch of one worker */
+    SG_TASKS_MAX = 1 << 14,    /* units in a task table; ops with more make theirs larger */
 };
 
 typedef struct sg_scratch {
@@ -32,6 +33,7 @@ struct sg_ops {
     sg_isa isa;
     unsigned char *worker; /* [nworker][SG_WORKER_BYTES], 64-byte aligned */
     sg_scratch slot[SG_SCRATCH_END];
+    sg_tasks tasks; /* of the running op */
 };
 
 /* Make a slot at least that large; its contents are lost when it grows.  SG_E_NOMEM leaves it as it was. */

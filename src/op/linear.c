@@ -18,6 +18,7 @@
 #include "base/heap.h"
 #include "kernel/quant.h"
 #include "op/context.h"
+#include "op/load.h"
 
 #include <string.h>
 
@@ -208,6 +209,28 @@ static void mul_task(void *arg, int task, int worker)
     mul(p, q, tile0, tile1, row0, row1, sg_ops_worker(p->ops, worker));
 }
 
+/* The task table: every part's tasks in mul_task's order, with their loads. */
+static void run_tasks(mul_pass *p, int ntask)
+{
+    sg_tasks *t = &p->ops->tasks;
+    if (ntask > SG_TASKS_MAX) {
+        sg_pool_run(p->ops->pool, mul_task, p, ntask);
+        return;
+    }
+    sg_tasks_clear(t);
+    for (const part *q = p->part; q < p->part + p->npart; q++) {
+        const sg_linear *w = q->job->w;
+        int ntile = (w->n + SG_TILE - 1) / SG_TILE;
+        for (int row = 0; row < p->nrow; row += ROW_CHUNK)
+            for (int tile = 0; tile < ntile; tile += q->step) {
+                int n = tile + q->step < ntile ? q->step : ntile - tile, nrow = p->nrow - row < ROW_CHUNK ? p->nrow - row : ROW_CHUNK;
+                sg_tasks_add(t, sg_load_linear(w->precise ? 2 * nrow : nrow, w->packed_bytes / (size_t)ntile * (size_t)n, n * SG_TILE, w->k));
+            }
+    }
+    SG_ASSERT(t->n == ntask);
+    sg_pool_run_tasks(p->ops->pool, mul_task, p, t);
+}
+
 /* Tiles in a task: about six tasks for each worker over all jobs, but not so few bytes that taking tasks costs. */
 static int tiles_in_task(const sg_linear *w, int total_tiles, int nrow, int nworker)
 {
@@ -258,7 +281,7 @@ static void run_form(sg_ops *ops, sg_act act, const float *x, size_t x_stride, i
         q->ntask = (ntile + q->step - 1) / q->step * nchunk;
         ntask += q->ntask;
     }
-    sg_pool_run(ops->pool, mul_task, &p, ntask);
+    run_tasks(&p, ntask);
 }
 
 void sg_op_linear(sg_ops *ops, const float *x, size_t x_stride, int nrow, const sg_linear_job *jobs, int njob)
