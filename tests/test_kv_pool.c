@@ -132,6 +132,7 @@ TEST(random_sequences_keep_their_contents)
                 put(seqs[s], p, want[s][p] = (float)sg_rng_unit(tap_rng()));
         }
         }
+        sg_kv_pool_warm(pool, (int)sg_rng_below(tap_rng(), NBLOCK)); /* writes to what nobody has taken, and there alone */
         for (int p = 0; p < seqs[s]->len; p++)
             CHECK(get(seqs[s], p) == want[s][p]);
     }
@@ -141,6 +142,30 @@ TEST(random_sequences_keep_their_contents)
         sg_kv_seq_free(seqs[s]);
     }
     CHECK_INT(sg_kv_pool_nfree(pool), NBLOCK);
+    sg_kv_pool_close(pool);
+}
+
+TEST(warming_ends_and_stays_ahead)
+{
+    sg_error err = {0};
+    sg_kv_pool *pool;
+    sg_kv_seq *a;
+    CHECK_OK(sg_kv_pool_open(&pool, specs, 2, SG_F32, BLOCK, 4000, &err));
+    CHECK_OK(sg_kv_seq_new(&a, pool, 4000 * BLOCK, &err));
+    int n = 0;
+    while (n < 100 && sg_kv_pool_warm(pool, 10))
+        n++;
+    CHECK_INT(n, 4); /* two layers, keys and values */
+    CHECK_OK(sg_kv_seq_extend(a, 400 * BLOCK, &err)); /* a piece is 2 MiB: 1024 blocks of layer 0's keys */
+    CHECK(!sg_kv_pool_warm(pool, 624));
+    CHECK(sg_kv_pool_warm(pool, 625));
+    CHECK_OK(sg_kv_seq_extend(a, 3000 * BLOCK, &err)); /* past all that was begun */
+    while (n < 100 && sg_kv_pool_warm(pool, 4000))
+        n++;
+    CHECK(n < 20);
+    CHECK_OK(sg_kv_seq_extend(a, 600 * BLOCK, &err));
+    CHECK(!sg_kv_pool_warm(pool, 4000));
+    sg_kv_seq_free(a);
     sg_kv_pool_close(pool);
 }
 

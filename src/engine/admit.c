@@ -78,6 +78,14 @@ bool sg_engine_gather(sg_engine *e, bool idle)
     return open;
 }
 
+bool sg_engine_awaited(sg_engine *e)
+{
+    pthread_mutex_lock(&e->lock);
+    bool any = e->inbox || e->nudged || e->closing;
+    pthread_mutex_unlock(&e->lock);
+    return any;
+}
+
 /* `n` requests have left the queue for the first time. */
 static void dequeued(sg_engine *e, int n)
 {

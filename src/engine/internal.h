@@ -223,6 +223,8 @@ bool sg_engine_turn(sg_engine *e, bool *idle);
 /* admit.c: the loop's lists. */
 /* Move the inbox to the waiting list; wait for something when `idle`.  False when the engine closes. */
 bool sg_engine_gather(sg_engine *e, bool idle);
+/* Whether something has come for a loop that has nothing to do. */
+bool sg_engine_awaited(sg_engine *e);
 /* End a request that its list does not hold any more; it may be gone on return. */
 void sg_engine_finish(sg_engine *e, sg_request *r, sg_finish how, const sg_error *error);
 /* End what was cancelled, or all. */

@@ -180,8 +180,25 @@ static void step(sg_engine *e)
         fail_work(e, &error);
 }
 
+/* Memory that blocks will want soon is touched a piece at a time, while there is nothing else to do or a little in
+ * each step: all layers cross the border to fresh memory in the same step, which then would last a third of a second. */
+static void warm(sg_engine *e, bool idle)
+{
+    enum { BUSY_US = 1500, AHEAD_BYTES = 256 << 20 };
+    int64_t start = sg_clock_us();
+    int block = sg_kv_pool_block(e->lm.pool), step = sg_kv_blocks_for(e->lm.max_rows, block), context = sg_kv_blocks_for(e->lm.ctx, block);
+    int64_t most = AHEAD_BYTES / (int64_t)(sg_kv_pool_bytes(e->lm.pool) / (size_t)sg_kv_pool_nblock(e->lm.pool) + 1);
+    int ahead = idle ? context : 8 * step;
+    ahead = ahead < most ? ahead : (int)most;
+    if (!e->lm.probe)
+        return;
+    while ((idle ? !sg_engine_awaited(e) : sg_clock_us() - start < BUSY_US) && sg_kv_pool_warm(e->lm.pool, ahead))
+        ;
+}
+
 bool sg_engine_turn(sg_engine *e, bool *idle)
 {
+    warm(e, *idle);
     if (!sg_engine_gather(e, *idle))
         return false;
     sg_engine_sweep(e, false);

@@ -2,8 +2,8 @@
  *
  * Free blocks form a stack, so that the block given last, whose memory is warm, is taken first.  Each layer has two
  * mappings (K and V) instead of one mapping for each block: a kernel finds a block by one multiplication, and the
- * keys of a layer lie beside each other.  Memory comes zeroed and is touched only as blocks are used, so a pool that
- * is larger than what a short chat needs costs address space and not memory.
+ * keys of a layer lie beside each other.  Memory comes zeroed and is touched only as blocks are used, or shortly before
+ * (sg_kv_pool_warm), so a pool that is larger than what a short chat needs costs address space and not memory.
  *
  * Considered and not done: a table per layer group, so that layers with a sliding window could give blocks back
  * early.  It multiplies the tables that sharing has to keep in step; windows cost memory here, not time.
@@ -16,6 +16,9 @@
 
 struct sg_kv_pool {
     int nlayer, block, nblock, nfree, nidle;
+    int fresh;               /* blocks from here on were never taken */
+    int warm, warm_end;      /* blocks below `warm` are touched in all layers; those up to warm_end... */
+    int warm_part;           /* ...in so many, K and V counted apart */
     sg_dtype type;
     size_t bytes;
     sg_kv_layer *layers;
@@ -128,7 +131,41 @@ int32_t sg_kv_pool_take(sg_kv_pool *p)
         return -1;
     int32_t b = p->stack[--p->nfree];
     p->refs[b] = 1;
+    p->fresh = b >= p->fresh ? b + 1 : p->fresh;
     return b;
+}
+
+/* Touch the bytes of blocks [from, to) of one layer.  Nobody has taken them, so they hold the zero that is written. */
+static void touch(unsigned char *base, size_t block_bytes, int from, int to)
+{
+    enum { PAGE = 4096 };
+    for (size_t at = (size_t)from * block_bytes, end = (size_t)to * block_bytes; at < end; at += PAGE)
+        *(volatile unsigned char *)(base + at) = 0;
+}
+
+bool sg_kv_pool_warm(sg_kv_pool *p, int ahead)
+{
+    enum { PIECE = 2 << 20 };
+    if (p->warm_end <= p->fresh) { /* nothing is begun, or all of it was taken meanwhile */
+        int64_t from = p->warm > p->fresh ? p->warm : p->fresh, n = (int64_t)(PIECE / p->layers[0].k_block_bytes);
+        if (from >= (int64_t)p->fresh + ahead || from >= p->nblock)
+            return false;
+        n = n < 1 ? 1 : n < p->nblock - from ? n : p->nblock - from;
+        p->warm = (int)from;
+        p->warm_end = (int)(from + n);
+        p->warm_part = 0;
+    }
+    const sg_kv_layer *kv = &p->layers[p->warm_part / 2];
+    int from = p->warm > p->fresh ? p->warm : p->fresh;
+    if (p->warm_part % 2 == 0)
+        touch(kv->k, kv->k_block_bytes, from, p->warm_end);
+    else if (kv->v != kv->k)
+        touch(kv->v, kv->v_block_bytes, from, p->warm_end);
+    if (++p->warm_part == 2 * p->nlayer) {
+        p->warm = p->warm_end;
+        p->warm_end = 0;
+    }
+    return true;
 }
 
 void sg_kv_pool_ref(sg_kv_pool *p, int32_t block)
