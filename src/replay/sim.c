@@ -48,8 +48,8 @@ double sg_machine_us(const sg_machine *m, const sg_step_cost *c)
 
 sg_machine sg_machine_fitted(const sg_latency *l)
 {
-    static const sg_step_cost one = {1, 0, 0, 0, 0}, many = {1025, 0, 0, 0, 0}, some = {513, 0, 0, 0, 0};
-    sg_step_cost logit = one, decode = one, chunk = one;
+    static const sg_step_cost one = {1, 0, 0, 1, 0}, many = {1025, 0, 0, 1, 0}, some = {513, 0, 0, 1, 0};
+    sg_step_cost logit = one, decode = one, chunk = one; /* all with a key of a prompt: the model keeps such steps apart */
     logit.decode_rows = 1;
     decode.decode_context = chunk.chunk_context = 1e6;
     double base = sg_latency_predict_us(l, &one), row = (sg_latency_predict_us(l, &many) - sg_latency_predict_us(l, &some)) / 512;

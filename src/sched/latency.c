@@ -9,6 +9,12 @@
  * forgotten in tens of steps.  Solving is coordinate descent with every coefficient clamped at zero: seven variables, a few
  * dozen sweeps, about 5 us, and it starts from the last solution.
  *
+ * What the formula does not know (a neighbour on the other hyperthread, caches that another prompt fills, attention that is
+ * dearer at this length) stays for many steps, so the error of the last steps predicts that of the next one.  The mean of
+ * log(actual / formula) over about five steps of the same kind is added to the prediction; steps with rows of prompts
+ * are one kind, others the other one, because what disturbs them differs.  The safety factor comes from the errors of
+ * these corrected predictions, kind by kind.
+ *
  * The knee is not differentiable, so six candidates are fitted side by side and the one with the least
  * decayed prediction error is used.  The error is measured before an observation is learnt: it is what
  * the scheduler really experiences.
@@ -30,6 +36,8 @@ enum { WARM = 8, SWEEPS = 24, REJECT_RUN = 3 };
 static const double decay = 0.998, decay_changed = 0.95, ridge = 1e-9, reject_factor = 4;
 /* Mean log error at which the machine counts as changed; its rate; how much one step may add. */
 static const double drift_changed = 0.2, drift_rate = 1.0 / 16, drift_clip = 1.5;
+/* How fast a kind's bias follows, and how much one step may say, so that a lone slow step changes little. */
+static const double bias_rate = 0.2, bias_clip = 0.3, safety_first = 1.15, safety_quantile = 0.9;
 
 /* Natural size of each term, so that one ridge fits all of them. */
 static const double unit[SG_LATENCY_NTERM] = {1, 1, 1, 1, 1e-3, 1e-3, 1};
@@ -57,7 +65,7 @@ static double dot(const double *a, const double *b)
 void sg_latency_init(sg_latency *l)
 {
     memset(l, 0, sizeof *l);
-    l->safety = 1.25;
+    l->kind[0].safety = l->kind[1].safety = safety_first;
     l->best = 2;
 }
 
@@ -108,19 +116,26 @@ static double quantile(float *v, int n, double q)
     return (double)v[at < 0 ? 0 : at];
 }
 
-static int window(const sg_latency *l)
+static int window(const sg_latency_kind *k) { return k->n < SG_LATENCY_WINDOW ? (int)k->n : SG_LATENCY_WINDOW; }
+
+static int kind_of(const sg_step_cost *c) { return c->chunk_context > 0; }
+
+static double formula_us(const sg_latency *l, const sg_step_cost *cost)
 {
-    return l->nobserved < SG_LATENCY_WINDOW ? (int)l->nobserved : SG_LATENCY_WINDOW;
+    double x[SG_LATENCY_NTERM];
+    terms(x, cost, knees[l->best]);
+    return dot(x, l->fits[l->best].coef);
 }
 
-static void refresh_safety(sg_latency *l)
+static void refresh_safety(sg_latency_kind *k)
 {
+    enum { FEW = 16 };
     float v[SG_LATENCY_WINDOW];
-    int n = window(l);
-    memcpy(v, l->errors, (size_t)n * sizeof *v);
-    double want = 1 + quantile(v, n, 0.9);
+    int n = window(k);
+    memcpy(v, k->errors, (size_t)n * sizeof *v);
+    double want = n < FEW ? safety_first : 1 + quantile(v, n, safety_quantile);
     want = want < 1 ? 1 : want > 2 ? 2 : want;
-    l->safety += (want - l->safety) * 0.25; /* bounded steps: one bad minute does not halve the throughput */
+    k->safety += (want - k->safety) * 0.25; /* bounded steps: one bad minute does not halve the throughput */
 }
 
 /* A lone step far above its prediction says nothing about the steps to come; the third in a row does. */
@@ -134,14 +149,20 @@ static bool rejected(sg_latency *l, double predicted, double us)
     return true;
 }
 
-static void watch(sg_latency *l, double predicted, double us)
+static double clip(double x, double most) { return x > most ? most : x < -most ? -most : x; }
+
+/* What this step says about the predictions: `formula` was without the bias, `predicted` with it. */
+static void watch(sg_latency *l, sg_latency_kind *k, double formula, double predicted, double us)
 {
-    if (!(predicted > 0))
+    if (!(formula > 0))
         return;
-    l->errors[l->nobserved % SG_LATENCY_WINDOW] = (float)((us - predicted) / predicted);
-    double e = log(us / predicted);
-    e = e > drift_clip ? drift_clip : e < -drift_clip ? -drift_clip : e;
-    l->drift += (e - l->drift) * drift_rate;
+    k->errors[k->n++ % SG_LATENCY_WINDOW] = (float)((us - predicted) / predicted);
+    double e = log(us / formula);
+    l->drift += (clip(e, drift_clip) - l->drift) * drift_rate;
+    k->bias += clip(e - k->bias, bias_clip) * bias_rate;
+    k->bias = clip(k->bias, drift_clip);
+    if (k->n % 8 == 0)
+        refresh_safety(k);
 }
 
 void sg_latency_observe(sg_latency *l, const sg_step_cost *cost, double us)
@@ -151,7 +172,7 @@ void sg_latency_observe(sg_latency *l, const sg_step_cost *cost, double us)
     double predicted = sg_latency_predict_us(l, cost);
     if (rejected(l, predicted, us))
         return;
-    watch(l, predicted, us);
+    watch(l, &l->kind[kind_of(cost)], formula_us(l, cost), predicted, us);
     l->nobserved++;
     double keep = sg_latency_ready(l) && fabs(l->drift) > drift_changed ? decay_changed : decay;
     for (int k = 0; k < SG_LATENCY_NKNEE; k++) {
@@ -167,30 +188,26 @@ void sg_latency_observe(sg_latency *l, const sg_step_cost *cost, double us)
     for (int k = 0; k < SG_LATENCY_NKNEE; k++)
         if (l->fits[k].loss < l->fits[l->best].loss * 0.9)
             l->best = k;
-    if (l->nobserved % 16 == 0)
-        refresh_safety(l);
 }
 
 double sg_latency_predict_us(const sg_latency *l, const sg_step_cost *cost)
 {
-    double x[SG_LATENCY_NTERM];
-    terms(x, cost, knees[l->best]);
-    return dot(x, l->fits[l->best].coef);
+    double us = formula_us(l, cost), bias = l->kind[kind_of(cost)].bias;
+    return bias != 0 ? us * exp(bias) : us;
 }
 
-double sg_latency_safety(const sg_latency *l) { return l->safety; }
+double sg_latency_safety(const sg_latency *l, const sg_step_cost *cost) { return l->kind[kind_of(cost)].safety; }
 
 double sg_latency_error_p90(const sg_latency *l)
 {
-    float v[SG_LATENCY_WINDOW];
-    int n = window(l);
-    if (n == 0)
-        return 0;
-    for (int i = 0; i < n; i++) { /* relative to the prediction -> relative to the truth */
-        double e = (double)l->errors[i];
-        v[i] = (float)fabs(e / (1 + e));
-    }
-    return quantile(v, n, 0.9);
+    float v[2 * SG_LATENCY_WINDOW];
+    int n = 0;
+    for (int k = 0; k < 2; k++)
+        for (int i = 0; i < window(&l->kind[k]); i++) { /* relative to the prediction -> relative to the truth */
+            double e = (double)l->kind[k].errors[i];
+            v[n++] = (float)fabs(e / (1 + e));
+        }
+    return n ? quantile(v, n, 0.9) : 0;
 }
 
 /* `base` with n prompt rows more, whose first row reads `context` keys. */
@@ -210,7 +227,7 @@ int sg_latency_budget(const sg_latency *l, const sg_step_cost *base, double cont
     while (lo < hi) {
         int mid = lo + (hi - lo + 1) / 2;
         sg_step_cost c = with_prompt(base, context, mid);
-        if (sg_latency_predict_us(l, &c) * l->safety <= limit_us)
+        if (sg_latency_predict_us(l, &c) * sg_latency_safety(l, &c) <= limit_us)
             lo = mid;
         else
             hi = mid - 1;

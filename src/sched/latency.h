@@ -12,6 +12,8 @@
  *        + c5 * chunk_context                  sum over prompt rows of the keys they read
  *        + c6 * experts                        distinct experts touched
  *
+ * times what steps of that kind (with rows of prompts, or without) took lately against this formula.
+ *
  * All coefficients stay >= 0, so that the prediction is monotone and a budget can be found by bisection.
  * Pure arithmetic, no clock, no allocation.  One thread at a time.
  */
@@ -21,7 +23,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { SG_LATENCY_NTERM = 7, SG_LATENCY_NKNEE = 6, SG_LATENCY_WINDOW = 256 };
+enum { SG_LATENCY_NTERM = 7, SG_LATENCY_NKNEE = 6, SG_LATENCY_WINDOW = 128 };
 
 typedef struct sg_step_cost {
     int tokens;            /* rows of the step */
@@ -38,14 +40,21 @@ typedef struct sg_latency_fit {
     double loss; /* decayed mean of squared relative errors, predicted before the observation was learnt */
 } sg_latency_fit;
 
+/* What recent steps of one kind say about the predictions for it. */
+typedef struct sg_latency_kind {
+    uint64_t n;
+    double bias;   /* recent mean of log(actual / formula) */
+    double safety; /* what nine in ten steps stay below, as a factor; 1.0 to 2.0 */
+    float errors[SG_LATENCY_WINDOW]; /* ring of (actual - predicted) / predicted */
+} sg_latency_kind;
+
 typedef struct sg_latency {
     sg_latency_fit fits[SG_LATENCY_NKNEE];
     int best;           /* index of the fit in use */
     uint64_t nobserved, nrejected;
     int nrun;           /* rejected in a row */
-    double drift;       /* recent mean of log(actual / predicted): far from 0 when the machine has changed */
-    float errors[SG_LATENCY_WINDOW]; /* ring of (actual - predicted) / predicted */
-    double safety;
+    double drift;       /* recent mean of log(actual / formula): far from 0 when the machine has changed */
+    sg_latency_kind kind[2]; /* answers alone; with prompts */
 } sg_latency;
 
 /* A model that knows nothing: it predicts 0 until sg_latency_ready. */
@@ -61,10 +70,10 @@ void sg_latency_observe(sg_latency *l, const sg_step_cost *cost, double us);
 /* Expected time in microseconds, without the safety factor. */
 double sg_latency_predict_us(const sg_latency *l, const sg_step_cost *cost);
 
-/* What to multiply a prediction by so that nine in ten steps stay below it; 1.0 to 2.0. */
-double sg_latency_safety(const sg_latency *l);
+/* What to multiply the prediction of a step like this by so that nine in ten stay below it; 1.0 to 2.0. */
+double sg_latency_safety(const sg_latency *l, const sg_step_cost *cost);
 
-/* P90 of |actual - predicted| / actual over the last SG_LATENCY_WINDOW observations. */
+/* P90 of |actual - predicted| / actual over the last SG_LATENCY_WINDOW observations of each kind. */
 double sg_latency_error_p90(const sg_latency *l);
 
 /* The largest number of prompt tokens, up to `max`, that a step may take in beside `base` and stay within

@@ -149,7 +149,7 @@ void sg_pass_decodes(sg_pass *w)
 
 int sg_pass_chunk(sg_pass *w, int index, int budget, double limit_us)
 {
-    enum { TILE = 16, LEAST = 16 };
+    enum { TILE = 16, LEAST = 16, SMALL = 10 };
     const sg_gap *g = sg_pass_gap(w, index);
     int left = sg_gap_left(g), n = left;
     budget = budget < w->o->step_tokens_max ? budget : w->o->step_tokens_max;
@@ -158,10 +158,9 @@ int sg_pass_chunk(sg_pass *w, int index, int budget, double limit_us)
         return 0;
     if (limit_us > 0 && sg_pass_predicts(w))
         n = sg_latency_budget(w->s->latency, &w->cost, sg_gap_start(g), n, limit_us);
-    if (n < left && w->cost.tokens + n >= 2 * TILE) { /* whole tiles: a row more can cost as much as sixteen */
-        int total = (w->cost.tokens + n) / TILE * TILE;
-        n = total > w->cost.tokens ? total - w->cost.tokens : n;
-    }
+    int total = w->cost.tokens + n, over = total % TILE;
+    if (n < left && over < n && over * SMALL < total) /* whole tiles, where they take a small part of the step */
+        n -= over;
     if (n < 1 && !w->p->npart)
         n = left < LEAST ? left : LEAST; /* a step that cannot keep the bound anyway still moves on */
     return sg_pass_add(w, index, n, 0);

@@ -10,7 +10,7 @@
  *                 ... and when no stream decodes, as much as one step may hold
  *
  * The bound.  A stream is due tbt_us after its last token (four times that in the batch class), or at its own
- * deadline.  Where tbt_us is 0, it is 90 ms or 3.6 decode steps, whichever is more: what people do not notice, or
+ * deadline.  Where tbt_us is 0, it is 100 ms or 3.8 decode steps, whichever is more: what people do not notice, or
  * what keeps a prompt from slowing down to nothing on a machine whose decode step alone is slow.  A bound that
  * decodes alone nearly fill is widened to half more than they need, and a prompt that is late gets sixteen rows whatever
  * the bound says: prompts always have a third of the step, or a noisy machine would stop them for nothing.
@@ -39,11 +39,11 @@
 
 #include <math.h>
 
-enum { TBT_LEAST_US = 90000, BATCH_FACTOR = 4, DRAFTS_MAX = 64, DRAFT_BLIND_ROWS = 8, LATE_ROWS = 16 };
-static const double tbt_steps = 3.6, floor_steps = 1.5, admit_share = 0.6, safety_max = 1.5, short_first = 2;
+enum { TBT_LEAST_US = 100000, BATCH_FACTOR = 4, DRAFTS_MAX = 64, DRAFT_BLIND_ROWS = 8, LATE_ROWS = 16 };
+static const double tbt_steps = 3.8, floor_steps = 1.5, admit_share = 0.6, safety_max = 1.5, short_first = 2;
 /* Share of what a stream can still wait that a step aims at: the model's safety factor covers nine steps in ten, a bound
  * on the 99th percentile wants more. */
-static const double aim = 0.87;
+static const double aim = 0.93;
 /* What a prompt of each class may wait before it is late. */
 static const int64_t class_wait_us[SG_NPRIORITY] = {500000, 2000000, 30000000};
 
@@ -63,7 +63,7 @@ static bool worse(const sg_snapshot *s, const sg_gap *a, const sg_gap *b)
     return a->arrival_us > b->arrival_us;
 }
 
-static double safety(const sg_pass *w) { return sg_pass_predicts(w) ? fmin(sg_latency_safety(w->s->latency), safety_max) : 1; }
+static double safety(const sg_pass *w) { return sg_pass_predicts(w) ? fmin(sg_latency_safety(w->s->latency, &w->cost), safety_max) : 1; }
 
 /* When the next token of a stream is due. */
 static int64_t due(const sg_gap *g, int64_t tbt)
@@ -132,7 +132,7 @@ static double plan_decodes(sg_pass *w, int64_t tbt)
     if (!nstream)
         return 0;
     /* The chunk is sized with the model's whole safety factor: on a noisy machine that alone would leave prompts nothing. */
-    double whole = sg_pass_predicts(w) ? sg_latency_safety(w->s->latency) : 1;
+    double whole = sg_pass_predicts(w) ? sg_latency_safety(w->s->latency, &w->cost) : 1;
     double least = fmax(sg_pass_us(w) * whole * floor_steps, 1000);
     return fmax(limit * aim, least);
 }
