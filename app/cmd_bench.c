@@ -13,7 +13,7 @@
 
 static int64_t pp = 512, tg = 128, depth, reps = 3;
 static const char *batch = "1,2,4,8", *only, *shape;
-static bool as_json;
+static bool mixed, as_json;
 
 static const option options[] = {
     {NULL, "--pp", OPT_INT, &pp, "N", "tokens of the prompt; 0 leaves the test out; default 512"},
@@ -21,6 +21,7 @@ static const option options[] = {
     {NULL, "--batch", OPT_STR, &batch, "1,2,4,8", "sequences that decode together, one test each"},
     {NULL, "--depth", OPT_INT, &depth, "N", "tokens in the sequences before the test; default 0"},
     {NULL, "--reps", OPT_INT, &reps, "N", "runs of each test; default 3"},
+    {NULL, "--mixed", OPT_FLAG, &mixed, NULL, "also: rows of all kinds in one step against a step each"},
     {NULL, "--only", OPT_STR, &only, "NAME", "kernel: only this type"},
     {NULL, "--shape", OPT_STR, &shape, "MxNxK", "kernel: rows, outputs and inputs of the layer"},
     {NULL, "--json", OPT_FLAG, &as_json, NULL, "one JSON object on standard output"},
@@ -55,7 +56,10 @@ static void print_table(const json_t *root)
            (int)number(m, "threads"), number(c, "fp32_gflops"), number(c, "bf16_gflops"), number(c, "int8_gops"), number(c, "read_gbps"));
     json_array_foreach(json_object_get(root, "results"), i, row) {
         const json_t *t = json_object_get(row, "tps");
-        if (t)
+        if (json_object_get(row, "ratio"))
+            printf("%-24s %9.2f ms, apart or padded %9.2f ms: %.3fx\n", word(row, "test"), number(row, "together_ms"),
+                   number(row, "apart_ms"), number(row, "ratio"));
+        else if (t)
             printf("%-8s batch %-4d depth %-6d %9.1f tokens/s (%.1f to %.1f), %.0f %% of the ceiling\n",
                    word(row, "test"), (int)number(row, "batch"), (int)number(row, "depth"), number(t, "median"),
                    number(t, "min"), number(t, "max"), 100 * number(row, "fraction_of_ceiling"));
@@ -87,7 +91,7 @@ static int run(const command *self, int argc, char **argv)
         options_usage(self, "--pp, --tg and --depth: from 0 to %d; --reps: from 1 to 64", 1 << 24);
     if (shape && (sscanf(shape, "%dx%dx%d", &o.m, &o.n, &o.k) != 3 || o.m < 1 || o.n < 1 || o.k < 1))
         options_usage(self, "--shape takes MxNxK, such as 16x4096x4096");
-    o.prompt = (int)pp, o.generate = (int)tg, o.depth = (int)depth, o.reps = (int)reps;
+    o.prompt = (int)pp, o.generate = (int)tg, o.depth = (int)depth, o.reps = (int)reps, o.mixed = mixed;
     char *text = NULL;
     sg_error err = {0};
     if (sg_bench_json(&text, &o, &err) != SG_OK)

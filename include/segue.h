@@ -221,6 +221,7 @@ typedef struct sg_bench_options {
     bool exact;
     int prompt, generate;  /* tokens; 0: leave that test out */
     int depth;             /* tokens that a sequence holds before it is timed */
+    bool mixed;            /* also time steps with rows of all kinds, together and apart */
     int reps;              /* timed runs, after one that does not count */
     const int *batch;      /* [nbatch] sequences that decode together, 1 to 256 */
     int nbatch;

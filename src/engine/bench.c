@@ -3,6 +3,7 @@
  *     ceilings   probes on all workers at once: float32, bfloat16 and int8 operations, reading memory
  *     ppN        a prompt of N tokens at once (steps of up to CHUNK rows), logits of the last
  *     tgN        N steps of one token for each of `batch` sequences that hold `depth` tokens already
+ *     mixed      rows of all kinds in one step (bench_mixed.c)
  *     kernel     one linear layer, random weights, M rows
  *
  * A run is repeated `reps` times after one that is not counted.  Token ids are pseudo-random.  The fraction of the ceiling is
@@ -13,6 +14,7 @@
 #include "base/heap.h"
 #include "base/json.h"
 #include "base/rng.h"
+#include "engine/bench_mixed.h"
 #include "kernel/probe.h"
 #include "kernel/quant.h"
 #include "model/model.h"
@@ -245,7 +247,7 @@ static sg_status run_model(bench *b, json_t *results, const sg_bench_options *o,
         SG_TRY(run_test(b, results, false, o->prompt, 1, o, err));
     for (int i = 0; o->generate && i < o->nbatch; i++)
         SG_TRY(run_test(b, results, true, o->generate, o->batch[i], o, err));
-    return SG_OK;
+    return o->mixed ? sg_bench_mixed(b->model, sg_kv_pool_type(b->pool), BLOCK, o->reps, results, err) : SG_OK;
 }
 
 /* ---- kernels ------------------------------------------------------------------------- */
