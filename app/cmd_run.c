@@ -1,5 +1,6 @@
 /* app/cmd_run.c - segue run: one prompt, one answer. */
 #include "generate.h"
+#include "memory_table.h"
 
 #include <jansson.h>
 #include <signal.h>
@@ -8,24 +9,15 @@
 #include <string.h>
 
 static const char *prompt, *system_text;
-static bool raw, as_json;
+static bool raw, as_json, verbose;
 
 static const option options[] = {
     {"-p", "--prompt", OPT_STR, &prompt, "TEXT", "the prompt; - reads standard input"},
     {NULL, "--system", OPT_STR, &system_text, "TEXT", "system message before the prompt"},
     {NULL, "--raw", OPT_FLAG, &raw, NULL, "continue the prompt as it stands, without the chat template"},
     {NULL, "--json", OPT_FLAG, &as_json, NULL, "one JSON object with text, tokens, timings and memory"},
+    {"-v", "--verbose", OPT_FLAG, &verbose, NULL, "print what memory holds, and what it may hold, on standard error"},
     {0}};
-
-static json_t *memory_json(const sg_engine *engine)
-{
-    sg_memory_pool pools[16];
-    size_t n = sg_engine_memory(engine, pools, 16);
-    json_t *o = json_object();
-    for (size_t i = 0; i < n && i < 16; i++)
-        json_object_set_new(o, pools[i].name, json_integer((json_int_t)pools[i].bytes));
-    return o;
-}
 
 static double per_second(int n, int64_t us) { return us > 0 && n > 0 ? n * 1e6 / (double)us : 0; }
 
@@ -44,7 +36,8 @@ static void print_json(const sg_engine *engine, const generation *g, uint64_t se
                           (json_int_t)seed, "timings", "load_ms", (double)info.load_us / 1e3, "prefill_ms",
                           (double)t->prefill_us / 1e3, "decode_ms", (double)t->decode_us / 1e3, "prefill_tps",
                           per_second(u->prompt_tokens, t->prefill_us), "decode_tps",
-                          per_second(u->completion_tokens - 1, t->decode_us), "memory", memory_json(engine));
+                          per_second(u->completion_tokens - 1, t->decode_us), "memory", memory_table_json(engine));
+    json_object_set_new(o, "memory_caps", memory_caps_json(engine));
     json_dumpf(o, stdout, JSON_COMPACT | JSON_REAL_PRECISION(9));
     putchar('\n');
     json_decref(o);
@@ -124,6 +117,8 @@ static int run(const command *c, int argc, char **argv)
         free(text);
         return command_failed(c, &err);
     }
+    if (verbose)
+        memory_table_print(stderr, engine);
     interrupt_watch();
     int status = answer(c, engine, text ? text : prompt, text ? ntext : strlen(prompt));
     sg_engine_close(engine);

@@ -4,6 +4,7 @@
  * before the arguments, so that a flag wins.
  */
 #include "config_file.h"
+#include "memory_table.h"
 #include "model_flags.h"
 
 #include <stdio.h>
@@ -155,6 +156,13 @@ static void hangup(void *arg, sg_server *server)
 
 /* ---- running ---- */
 
+static void loaded(void *arg, const sg_engine *engine)
+{
+    (void)arg;
+    if (!model_flag.quiet)
+        memory_table_print(stderr, engine);
+}
+
 static void check_numbers(const command *c)
 {
     if (port < 0 || port > 65535)
@@ -186,7 +194,7 @@ static int run(const command *c, int argc, char **argv)
     }
     sg_server_options o = {.host = host, .port = (int)port, .models = models, .nmodel = (size_t)nmodel, .api_key_file = key_file,
                            .access_log = access_log, .origins = origins.items, .norigin = origins.n, .body_max_bytes = max_body,
-                           .max_connections = (int)max_connections, .signals = true, .hangup = hangup};
+                           .max_connections = (int)max_connections, .signals = true, .loaded = loaded, .hangup = hangup};
     o.arg = &o;
     sg_server *server;
     sg_error err;

@@ -357,13 +357,20 @@ typedef struct sg_engine_info {
 void sg_engine_info_get(const sg_engine *engine, sg_engine_info *info);
 
 typedef struct sg_memory_pool {
-    const char *name;   /* "weights", "kv", "scratch", "requests", "heap" (all that went through the allocator) */
+    const char *name;   /* see sg_engine_memory */
     uint64_t bytes;     /* held now */
-    uint64_t cap_bytes; /* most that it may be; 0: no cap of its own */
+    uint64_t cap_bytes; /* most that it may be */
 } sg_memory_pool;
 
-/* The memory ledger: fills up to `n` rows and returns how many there are. */
+/* The memory ledger: fills up to `n` rows and returns how many there are, at most 16.  Of the engine: weights (mapped files),
+ * packed (weights in the form that the kernels want), kv, prefix (the tree; its blocks are kv), scratch (of steps), text
+ * (tokenizer, template), draft (a draft model), requests; of the process: io (what else the heap holds), heap (all of it).
+ * Caps are fixed when the engine opens; a request that would pass its row's is SG_E_BUSY. */
 size_t sg_engine_memory(const sg_engine *engine, sg_memory_pool *pools, size_t n);
+
+/* The cap of the process, weights and heap together, and who decided it ("--memory", "MemAvailable", ...; static; may be NULL).
+ * 0 while no engine is open. */
+uint64_t sg_memory_cap(const char **from);
 
 /* Buckets of a histogram: counts of values <= bound[i] (seconds or tokens), the last one for all others. */
 enum { SG_NBUCKET = 16 };
@@ -389,7 +396,7 @@ typedef struct sg_engine_stats {
     uint64_t kv_block, kv_block_reserved; /* now; reserved: in use by running requests */
     uint64_t prompt_tokens, generated_tokens, steps;
     uint64_t finished[4]; /* by sg_finish */
-    uint64_t rejected;    /* SG_E_BUSY */
+    uint64_t rejected, rejected_memory; /* SG_E_BUSY: the queue was full; the memory of requests was */
     uint64_t preemptions, recomputed_tokens; /* blocks taken from a running request for others, and what that cost */
     uint64_t drafted_tokens, accepted_tokens; /* guesses that were computed, and that were right */
     double step_error_p90; /* |predicted - measured| / measured step time, of the last 256 steps; 0: none */
@@ -552,6 +559,7 @@ typedef struct sg_server_options {
     size_t body_max_bytes;    /* 0: 16 MiB */
     int max_connections;      /* 0: 4096, less when the process may open fewer files */
     bool signals;             /* run handles SIGTERM and SIGINT (drain; again: stop) and SIGHUP */
+    void (*loaded)(void *arg, const sg_engine *engine); /* after each model, in the loader's thread; or NULL */
     void (*hangup)(void *arg, sg_server *server); /* SIGHUP, in run's thread; NULL: the same files are read again */
     void *arg;
 } sg_server_options;

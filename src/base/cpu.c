@@ -1,15 +1,15 @@
-/* base/cpu.c - CPUID, the AMX permission, and how much of the machine is ours.
+/* base/cpu.c - CPUID and the AMX permission.
  *
  * A feature counts only when the operating system saves its registers too (XCR0).  AMX is asked for
- * once per process: Linux gives tile state only on request, and refuses in some sandboxes.  CPU and
- * memory limits of containers are read from cgroup v2 and v1 files; what cannot be read is no limit.
+ * once per process: Linux gives tile state only on request, and refuses in some sandboxes.  How many processors
+ * and how much memory are ours is for limits.c.
  */
 #include "base/cpu.h"
 
+#include "base/limits.h"
+
 #include <cpuid.h>
-#include <math.h>
 #include <pthread.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -115,58 +115,16 @@ const char *sg_cpu_name(void)
     return name;
 }
 
-/* One number from a small file; `fallback` when there is none ("max", missing). */
-static double number_in(const char *path, int field, double fallback)
-{
-    FILE *f = fopen(path, "re");
-    if (!f)
-        return fallback;
-    char word[2][64] = {"", ""};
-    int got = fscanf(f, "%63s %63s", word[0], word[1]);
-    fclose(f);
-    if (got <= field)
-        return fallback;
-    char *end;
-    double v = strtod(word[field], &end);
-    return end == word[field] ? fallback : v;
-}
-
 int sg_cpu_count(void)
 {
-    cpu_set_t set;
-    int n = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
-    double quota = number_in("/sys/fs/cgroup/cpu.max", 0, -1), period = number_in("/sys/fs/cgroup/cpu.max", 1, -1);
-    if (quota <= 0) {
-        quota = number_in("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", 0, -1);
-        period = number_in("/sys/fs/cgroup/cpu/cpu.cfs_period_us", 0, -1);
-    }
-    if (quota > 0 && period > 0 && ceil(quota / period) < n)
-        n = (int)ceil(quota / period);
-    return n < 1 ? 1 : n;
+    sg_limits l;
+    sg_limits_read(&l, "");
+    return l.cpus;
 }
 
 uint64_t sg_memory_available(void)
 {
-    double best = 0;
-    FILE *f = fopen("/proc/meminfo", "re");
-    if (f) {
-        char line[128];
-        while (fgets(line, sizeof line, f)) {
-            unsigned long long kib;
-            if (sscanf(line, "MemAvailable: %llu kB", &kib) == 1)
-                best = (double)kib * 1024;
-        }
-        fclose(f);
-    }
-    double limit = number_in("/sys/fs/cgroup/memory.max", 0, -1), used = number_in("/sys/fs/cgroup/memory.current", 0, 0);
-    if (limit <= 0) {
-        limit = number_in("/sys/fs/cgroup/memory/memory.limit_in_bytes", 0, -1);
-        used = number_in("/sys/fs/cgroup/memory/memory.usage_in_bytes", 0, 0);
-    }
-    if (limit > 0 && limit < 1e17) {
-        double room = limit > used ? limit - used : 0;
-        if (best == 0 || room < best)
-            best = room;
-    }
-    return (uint64_t)best;
+    sg_limits l;
+    sg_limits_read(&l, "");
+    return l.memory_bytes;
 }

@@ -20,6 +20,7 @@ enum { MAP_FROM = 4 << 20 };
 
 static _Atomic size_t live, peak, cap;
 static _Atomic uint64_t calls;
+static _Thread_local int64_t mine;
 static _Thread_local long fail_in = -1;
 static _Thread_local bool fail_sticky, fail_seen;
 
@@ -37,27 +38,31 @@ static bool injected(void)
     return true;
 }
 
-/* Count `bytes` in, unless that passes the cap. */
-static bool reserve(size_t bytes)
+/* Count `bytes` in, unless that passes the cap and the cap counts. */
+static bool reserve_below(size_t bytes, bool capped)
 {
     atomic_fetch_add_explicit(&calls, 1, memory_order_relaxed);
     if (injected())
         return false;
     size_t now = atomic_fetch_add_explicit(&live, bytes, memory_order_relaxed) + bytes;
     size_t limit = atomic_load_explicit(&cap, memory_order_relaxed);
-    if (limit && now > limit) {
+    if (capped && limit && now > limit) {
         atomic_fetch_sub_explicit(&live, bytes, memory_order_relaxed);
         return false;
     }
+    mine += (int64_t)bytes;
     size_t high = atomic_load_explicit(&peak, memory_order_relaxed);
     while (now > high && !atomic_compare_exchange_weak_explicit(&peak, &high, now, memory_order_relaxed, memory_order_relaxed))
         ;
     return true;
 }
 
+static bool reserve(size_t bytes) { return reserve_below(bytes, true); }
+
 static void release(size_t bytes)
 {
     atomic_fetch_sub_explicit(&live, bytes, memory_order_relaxed);
+    mine -= (int64_t)bytes;
 }
 
 /* malloc may round up: settle the account with what it really gave. */
@@ -67,7 +72,9 @@ static void *settle(void *p, size_t asked)
         release(asked);
         return NULL;
     }
-    atomic_fetch_add_explicit(&live, malloc_usable_size(p) - asked, memory_order_relaxed);
+    size_t more = malloc_usable_size(p) - asked;
+    atomic_fetch_add_explicit(&live, more, memory_order_relaxed);
+    mine += (int64_t)more;
     return p;
 }
 
@@ -76,6 +83,13 @@ void *sg_alloc(size_t bytes)
     if (bytes == 0)
         bytes = 1;
     return reserve(bytes) ? settle(malloc(bytes), bytes) : NULL;
+}
+
+void *sg_alloc_beyond(size_t bytes)
+{
+    if (bytes == 0)
+        bytes = 1;
+    return reserve_below(bytes, false) ? settle(malloc(bytes), bytes) : NULL;
 }
 
 void *sg_calloc(size_t count, size_t bytes)
@@ -181,7 +195,15 @@ void sg_free_aligned(void *p, size_t bytes)
 
 size_t sg_heap_live(void) { return atomic_load_explicit(&live, memory_order_relaxed); }
 size_t sg_heap_peak(void) { return atomic_load_explicit(&peak, memory_order_relaxed); }
+int64_t sg_heap_thread(void) { return mine; }
 uint64_t sg_heap_calls(void) { return atomic_load_explicit(&calls, memory_order_relaxed); }
+
+size_t sg_heap_left(void)
+{
+    size_t now = sg_heap_live(), limit = atomic_load_explicit(&cap, memory_order_relaxed);
+    return !limit ? SIZE_MAX : limit > now ? limit - now : 0;
+}
+
 void sg_heap_cap(size_t bytes) { atomic_store_explicit(&cap, bytes, memory_order_relaxed); }
 
 void sg_heap_fail_after(long n, bool sticky)

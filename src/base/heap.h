@@ -15,6 +15,8 @@
 void *sg_alloc(size_t bytes);
 void *sg_calloc(size_t count, size_t bytes); /* zeroed; NULL on overflow of the product too */
 void *sg_realloc(void *p, size_t bytes);     /* on failure p stays valid */
+void *sg_alloc_beyond(size_t bytes);         /* counted, but not held back by the cap: for libraries that do not survive failure, by
+                                              * callers who have looked at sg_heap_left before */
 void sg_free(void *p);
 char *sg_strdup(const char *s);
 char *sg_strndup(const char *s, size_t n);
@@ -28,8 +30,14 @@ void sg_free_aligned(void *p, size_t bytes);
 size_t sg_heap_live(void);
 size_t sg_heap_peak(void);
 
+/* What this thread has taken and not given, in bytes: the difference of two calls is what happened between them. */
+int64_t sg_heap_thread(void);
+
 /* Number of allocation calls so far (tests that the step loop allocates nothing). */
 uint64_t sg_heap_calls(void);
+
+/* What may still be allocated below the cap; SIZE_MAX without one. */
+size_t sg_heap_left(void);
 
 /* Refuse what would bring the live bytes above `bytes`; 0 removes the cap. */
 void sg_heap_cap(size_t bytes);

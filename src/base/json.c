@@ -11,7 +11,17 @@
 
 #include <pthread.h>
 
-static void init(void) { json_set_alloc_funcs(sg_alloc, sg_free); }
+/* Beyond the cap: jansson's parser does not survive every failed allocation.  Texts from outside are measured first. */
+static void init(void) { json_set_alloc_funcs(sg_alloc_beyond, sg_free); }
+
+size_t sg_json_bytes_most(const char *text, size_t n)
+{
+    enum { VALUE = 160 }; /* a value with its key's entry and its place in a table */
+    size_t values = 1;
+    for (size_t i = 0; i < n; i++)
+        values += text[i] == ',' || text[i] == '[' || text[i] == '{';
+    return 4096 + 3 * n + VALUE * values;
+}
 
 void sg_json_init(void)
 {

@@ -18,6 +18,10 @@ sg_status sg_json_parse_any_number(json_t **value, const char *text, size_t n, c
 /* Read and parse a file of at most `max` bytes. */
 sg_status sg_json_read(json_t **value, const char *path, size_t max, sg_error *err);
 
+/* Memory that parsing the text takes at most: to be compared with sg_heap_left, because jansson's own allocations pass the cap
+ * (its parser does not survive the failure of every one). */
+size_t sg_json_bytes_most(const char *text, size_t n);
+
 /* Route jansson's memory through base/heap.h.  Called by the two above; call it before building values
  * without them.  Idempotent, any thread. */
 void sg_json_init(void);

@@ -128,11 +128,21 @@ static sg_status find_vocabulary(const sg_vocabulary_trie **out, sg_engine *e, s
 {
     sg_status st = SG_OK;
     pthread_mutex_lock(&e->vocabulary_lock);
-    if (!e->vocabulary)
+    if (!e->vocabulary) {
+        int64_t before = sg_heap_thread();
         st = new_vocabulary(&e->vocabulary, &e->lm, err);
+        if (st == SG_OK)
+            sg_ledger_hold(e->ledger, SG_LEDGER_TEXT, (uint64_t)(sg_heap_thread() - before));
+    }
     *out = e->vocabulary;
     pthread_mutex_unlock(&e->vocabulary_lock);
     return st;
+}
+
+sg_status sg_vocabulary_need(sg_engine *e, sg_error *err)
+{
+    const sg_vocabulary_trie *v;
+    return find_vocabulary(&v, e, err);
 }
 
 /* ---- constraints ---- */

@@ -14,6 +14,8 @@ typedef struct sg_constraint sg_constraint;
 /* The tokens of a vocabulary as the masks need them. */
 typedef struct sg_vocabulary_trie sg_vocabulary_trie;
 void sg_vocabulary_trie_free(sg_vocabulary_trie *v);
+/* Make the engine's, unless it is there. */
+sg_status sg_vocabulary_need(sg_engine *e, sg_error *err);
 
 /* By options->grammar, which is referenced, and options->grammar_after; *c is NULL when there is none.  SG_E_NOMEM,
  * SG_E_LIMIT. */

@@ -61,6 +61,7 @@ static void destroy(sg_engine *e)
     if (e->lm.close)
         e->lm.close(e->lm.self);
     sg_vocabulary_trie_free(e->vocabulary);
+    sg_ledger *ledger = e->ledger;
     sg_sampler_free(e->sampler);
     sg_free(e->waiting);
     sg_free(e->shown);
@@ -84,6 +85,7 @@ static void destroy(sg_engine *e)
     pthread_mutex_destroy(&e->stats_lock);
     pthread_mutex_destroy(&e->vocabulary_lock);
     sg_free(e);
+    sg_ledger_unref(ledger);
 }
 
 char *sg_engine_name_of(const sg_engine_options *o)
@@ -135,12 +137,27 @@ static sg_status check_options(sg_engine *e, const sg_engine_options *o, sg_erro
     return sg_policy_find(&e->sched, o->policy, err);
 }
 
+/* Requests may take three quarters of what is left, or what all that can be there at once take at most; the rest is for
+ * connections and bodies. */
+static void limit_requests(sg_engine *e)
+{
+    enum { STOP_BYTES = 256 };
+    uint64_t each = sg_request_bytes(e, e->lm.ctx, SG_LOGPROBS_MAX, STOP_BYTES, true) * 5 / 4;
+    uint64_t most = each * ((uint64_t)e->max_running + (uint64_t)e->max_waiting), left = sg_ledger_left();
+    sg_ledger_limit(e->ledger, most < left / 4 * 3 ? most : left / 4 * 3);
+}
+
 static sg_status set_up(sg_engine *e, const sg_engine_options *o, sg_error *err)
 {
     SG_TRY(check_options(e, o, err));
+    int64_t at = sg_heap_thread();
     SG_TRY(allocate(e, err));
+    sg_ledger_hold(e->ledger, SG_LEDGER_SCRATCH, (uint64_t)(sg_heap_thread() - at));
+    at = sg_heap_thread();
     if (!o->no_prefix_cache)
         SG_TRY(sg_prefix_open(&e->prefix, e->lm.pool, err));
+    sg_ledger_hold(e->ledger, SG_LEDGER_PREFIX, (uint64_t)(sg_heap_thread() - at));
+    limit_requests(e);
     e->answer_tokens = ANSWER;
     sg_latency_init(&e->latency);
     if (e->lm.probe && e->max_running > 1) /* one request alone has no neighbour to be late for */
@@ -165,15 +182,19 @@ sg_status sg_engine_make_lm(sg_engine **engine, sg_lm *lm, const sg_engine_optio
     sg_engine *e = sg_calloc(1, sizeof *e);
     if (!e) {
         lm->close(lm->self);
+        sg_ledger_unref(lm->ledger);
         return sg_fail_nomem(err, "an engine");
     }
     e->lm = *lm;
+    e->ledger = lm->ledger;
     pthread_mutex_init(&e->lock, NULL);
     pthread_mutex_init(&e->stats_lock, NULL);
     pthread_mutex_init(&e->vocabulary_lock, NULL);
     pthread_cond_init(&e->wake, NULL);
     e->inbox_end = &e->inbox;
-    sg_status st = set_up(e, o, err);
+    sg_status st = e->ledger ? SG_OK : sg_ledger_new(&e->ledger, o->memory_bytes, err);
+    if (st == SG_OK)
+        st = set_up(e, o, err);
     if (st != SG_OK) {
         destroy(e);
         return st;
@@ -199,8 +220,6 @@ sg_status sg_engine_open(sg_engine **engine, const sg_engine_options *o, sg_erro
 {
     int64_t begin = sg_clock_us();
     sg_json_init(); /* programs that make JSON texts for sg_chat free them by sg_memory_free */
-    if (o->memory_bytes)
-        sg_heap_cap(o->memory_bytes);
     sg_lm lm;
     SG_TRY(sg_lm_open(&lm, o, err));
     SG_TRY(sg_engine_open_lm(engine, &lm, o, err));
@@ -243,22 +262,14 @@ void sg_engine_stats_get(const sg_engine *engine, sg_engine_stats *stats)
     pthread_mutex_unlock(&e->stats_lock);
     pthread_mutex_lock(&e->lock);
     stats->rejected = e->rejected;
+    stats->rejected_memory = e->rejected_memory;
     stats->nwaiting = (uint64_t)e->nqueued;
     pthread_mutex_unlock(&e->lock);
 }
 
-size_t sg_engine_memory(const sg_engine *e, sg_memory_pool *pools, size_t n)
-{
-    const sg_memory_pool all[] = {
-        {"weights", e->lm.weight_bytes, 0},
-        {"kv", e->lm.kv_bytes, e->lm.kv_bytes},
-        {"scratch", e->lm.scratch_bytes, 0},
-        {"heap", sg_heap_live(), 0},
-    };
-    for (size_t i = 0; i < n && i < sizeof all / sizeof all[0]; i++)
-        pools[i] = all[i];
-    return sizeof all / sizeof all[0];
-}
+size_t sg_engine_memory(const sg_engine *e, sg_memory_pool *pools, size_t n) { return sg_ledger_rows(e->ledger, pools, n); }
+
+uint64_t sg_memory_cap(const char **from) { return sg_ledger_cap(from); }
 
 sg_status sg_engine_tokenize(const sg_engine *e, const char *text, size_t n, bool special, bool begin, int32_t **ids, size_t *nid,
                              sg_error *err)

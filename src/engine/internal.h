@@ -55,6 +55,8 @@ struct sg_request {
     _Atomic bool cancelled;
     bool stalled;      /* under lock: the loop waits for the reader */
     sg_engine *engine; /* under lock: NULL once ended */
+    sg_ledger *ledger;
+    uint64_t reserved; /* bytes in its row of requests */
 
     /* fixed at submit */
     sg_sampling sampling;
@@ -136,7 +138,8 @@ struct sg_engine {
     sg_request *inbox, **inbox_end;
     int nqueued; /* inbox and waiting */
     bool closing, nudged;
-    uint64_t rejected;
+    uint64_t rejected, rejected_memory;
+    sg_ledger *ledger;
 
     /* the loop's */
     sg_request **waiting, **running;
@@ -175,6 +178,8 @@ struct sg_engine {
 };
 
 /* request.c */
+/* What a request of so many tokens takes at least, before it is built. */
+uint64_t sg_request_bytes(const sg_engine *e, int limit, int ntop, size_t stop_bytes, bool grammar);
 void sg_request_unref(sg_request *r);
 /* Loop: tokens that the ring has room for. */
 int sg_request_room(sg_request *r);

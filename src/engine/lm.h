@@ -9,12 +9,14 @@
 #define SG_ENGINE_LM_H
 
 #include "base/error.h"
+#include "engine/ledger.h"
 #include "model/model.h"
 
 typedef struct sg_lm {
     void *self;
     const char *architecture, *title; /* borrowed from self */
-    uint64_t parameters, file_bytes, weight_bytes, kv_bytes, scratch_bytes;
+    uint64_t parameters, file_bytes;
+    sg_ledger *ledger; /* with what it has taken; the engine takes it over.  NULL: the engine makes one */
     int nvocab;
     int ctx;         /* tokens a sequence may have */
     int ctx_trained; /* 0: not known */

@@ -2,7 +2,9 @@
  *
  * Opening decides how much memory there is for keys and values, once:
  *
- *     room     what --memory leaves, or half of what the machine has to give after the weights
+ *     need     what weights, steps and the least context will take: more than the ledger (ledger.h) has left is refused
+ *              before anything is loaded
+ *     room     seven eighths of what the ledger has left after the weights with --memory, without it half
  *     wanted   the context times the requests that may run at once
  *     blocks   the lesser of the two; a context that does not fit is an error when it was asked for, and is
  *              made shorter (visible in the information) when it was the model's own
@@ -16,6 +18,7 @@
 #include "text/template.h"
 #include "text/tokenizer.h"
 
+#include <stdio.h>
 #include <string.h>
 
 enum { BLOCK = 32, ROWS = 512, RUNNING = 32, DRAFTS = 16, CTX_MIN = 16 };
@@ -208,15 +211,17 @@ static sg_status kv_type(const real_lm *m, const char *name, sg_dtype *type, sg_
     return SG_OK;
 }
 
-/* Blocks that there is memory for. */
-static int64_t room_for(const sg_engine_options *o, size_t block_bytes)
+/* What the step loop will take: logits, and arrays that are small beside them. */
+static uint64_t loop_bytes(int max_logits, int nvocab) { return (1u << 20) + (uint64_t)max_logits * (uint64_t)nvocab * sizeof(float); }
+
+/* Blocks that there is memory for beside the step loop. */
+static int64_t room_for(const sg_engine_options *o, size_t block_bytes, uint64_t loop)
 {
-    uint64_t room = sg_memory_available() / 2;
-    if (o->memory_bytes) {
-        uint64_t live = sg_heap_live(), left = o->memory_bytes > live ? o->memory_bytes - live : 0;
-        room = left - left / 8; /* the rest for requests and answers */
-    }
-    return (int64_t)(room / block_bytes);
+    uint64_t left = sg_ledger_left();
+    left = left > loop ? left - loop : 0;
+    uint64_t room = o->memory_bytes ? left - left / 8 : left / 2; /* the rest for requests and answers */
+    uint64_t tree = BLOCK * sizeof(int32_t) + 96;                                           /* what the prefix tree takes for a block */
+    return (int64_t)(room / (block_bytes + tree));
 }
 
 static int running_of(const sg_engine_options *o) { return o->max_running > 0 ? o->max_running : RUNNING; }
@@ -228,7 +233,7 @@ static sg_status open_pool(real_lm *m, sg_lm *lm, const sg_engine_options *o, sg
     size_t bytes = sg_kv_block_bytes(m->info->kv, m->info->nlayer, type, BLOCK);
     if (!bytes)
         return sg_fail(err, SG_E_UNSUPPORTED, "the model's keys and values do not fit a block");
-    int64_t room = room_for(o, bytes);
+    int64_t room = room_for(o, bytes, loop_bytes(lm->max_logits, m->nvocab));
     int ctx = o->ctx > 0 ? o->ctx : m->info->ctx;
     if (room > SG_KV_BLOCKS_MAX)
         room = SG_KV_BLOCKS_MAX;
@@ -241,34 +246,66 @@ static sg_status open_pool(real_lm *m, sg_lm *lm, const sg_engine_options *o, sg
     int64_t wanted = (int64_t)sg_kv_blocks_for(ctx, BLOCK) * running_of(o);
     SG_TRY(sg_kv_pool_open(&m->pool, m->info->kv, m->info->nlayer, type, BLOCK, (int)(wanted < room ? wanted : room), err));
     lm->ctx = ctx;
-    lm->kv_bytes = sg_kv_pool_bytes(m->pool);
     return SG_OK;
+}
+
+/* Whether weights, steps and a context fit, in numbers, before they are loaded. */
+static sg_status check_memory(const real_lm *m, const sg_lm *lm, const sg_engine_options *o, sg_error *err)
+{
+    sg_model_need n;
+    char parts[160];
+    sg_dtype type = o->exact ? SG_F32 : SG_F16;
+    if (o->kv_type && !sg_dtype_parse(o->kv_type, &type))
+        return SG_OK; /* open_pool says so */
+    SG_TRY(sg_model_need_of(&n, m->weights, m->ops, lm->max_rows, lm->max_logits, type, BLOCK, err));
+    int ctx = o->ctx > 0 ? o->ctx : n.ctx < CTX_MIN ? n.ctx : CTX_MIN;
+    uint64_t kv = (uint64_t)sg_kv_blocks_for(ctx, BLOCK) * n.block_bytes, weights = (uint64_t)n.packed_bytes + n.mapped_bytes;
+    uint64_t steps = n.scratch_bytes + loop_bytes(lm->max_logits, n.nvocab);
+    snprintf(parts, sizeof parts, "weights %.0f, steps %.0f, keys and values of %d tokens %.0f", (double)weights / 0x1p20,
+             (double)steps / 0x1p20, ctx, (double)kv / 0x1p20);
+    return sg_ledger_check(o->model ? o->model : "the embedded default", weights + steps + kv, parts, err);
+}
+
+/* The heap's bytes since the last call, into a row. */
+static void note(sg_lm *lm, sg_ledger_row row, int64_t *at)
+{
+    int64_t now = sg_heap_thread();
+    if (now > *at)
+        sg_ledger_hold(lm->ledger, row, (uint64_t)(now - *at));
+    *at = now;
 }
 
 static sg_status open_all(real_lm *m, sg_lm *lm, const sg_engine_options *o, sg_error *err)
 {
     sg_ops_options ops = {.nthread = o->threads, .exact = o->exact};
     sg_str title = {"", 0};
+    int64_t at = sg_heap_thread();
     SG_TRY(sg_isa_choose(&ops.isa, err));
     SG_TRY(open_weights(m, o, err));
-    SG_TRY(open_text(m, lm, o, err));
+    lm->max_logits = running_of(o) + (sg_engine_speculates(o) ? DRAFTS : 0);
+    lm->max_rows = ROWS > lm->max_logits ? ROWS : lm->max_logits;
     SG_TRY(sg_ops_open(&m->ops, &ops, err));
+    note(lm, SG_LEDGER_SCRATCH, &at);
+    SG_TRY(check_memory(m, lm, o, err));
+    SG_TRY(open_text(m, lm, o, err));
+    note(lm, SG_LEDGER_TEXT, &at);
     SG_TRY(sg_model_load(&m->model, m->weights, m->ops, err));
+    note(lm, SG_LEDGER_PACKED, &at);
     m->info = sg_model_info_of(m->model);
     if (m->info->kind != SG_MODEL_DECODER)
         return sg_fail(err, SG_E_UNSUPPORTED, "%s is an encoder: it writes no text; see segue embed and rank", m->info->architecture);
     m->nvocab = m->info->nvocab;
-    lm->max_logits = running_of(o) + (sg_engine_speculates(o) ? DRAFTS : 0);
-    lm->max_rows = ROWS > lm->max_logits ? ROWS : lm->max_logits;
     SG_TRY(sg_model_reserve(m->model, lm->max_rows, lm->max_logits, err));
+    note(lm, SG_LEDGER_SCRATCH, &at);
+    uint64_t file = sg_weights_file_bytes(m->weights);
+    sg_ledger_hold(lm->ledger, SG_LEDGER_WEIGHTS, file > m->info->dropped_bytes ? file - m->info->dropped_bytes : 0);
     SG_TRY(open_pool(m, lm, o, err));
+    note(lm, SG_LEDGER_KV, &at);
     SG_TRY(sg_dict_str(sg_weights_meta(m->weights), "general.name", "", &title, err));
     lm->title = title.data;
     lm->architecture = m->info->architecture;
     lm->parameters = m->info->parameters;
-    lm->file_bytes = sg_weights_file_bytes(m->weights);
-    lm->weight_bytes = m->info->packed_bytes ? m->info->packed_bytes : lm->file_bytes;
-    lm->scratch_bytes = sg_model_reserve_bytes(m->model, lm->max_rows, lm->max_logits);
+    lm->file_bytes = file;
     lm->nvocab = m->nvocab;
     lm->ctx_trained = m->info->ctx;
     lm->extent_switch = m->info->extent_switch;
@@ -288,9 +325,12 @@ sg_status sg_lm_open(sg_lm *lm, const sg_engine_options *o, sg_error *err)
                  .token_bytes = real_token_bytes,
                  .decoder_new = real_decoder_new, .decoder_free = real_decoder_free, .decode = real_decode,
                  .decode_end = real_decode_end, .render = real_render, .close = real_close};
-    sg_status st = open_all(m, &out, o, err);
+    sg_status st = sg_ledger_new(&out.ledger, o->memory_bytes, err);
+    if (st == SG_OK)
+        st = open_all(m, &out, o, err);
     if (st != SG_OK) {
         real_close(m);
+        sg_ledger_unref(out.ledger);
         return st;
     }
     *lm = out;

@@ -13,7 +13,8 @@
  * the held part alone cannot fill the ring.
  *
  * A full ring pauses the request: the loop marks it stalled and plans nothing for it until the reader
- * has emptied half.  All memory is taken at submit, in the submitter's thread; the loop takes none.
+ * has emptied half.  All memory is taken at submit, in the submitter's thread; the loop takes none.  It is reserved in
+ * the ledger before it is taken, from what is known of its size, and the reservation then made to agree with what was taken.
  */
 #include "engine/internal.h"
 
@@ -24,7 +25,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { ENTRIES_MIN = 64 };
+enum { ENTRIES_MIN = 64, DECODER = 4096, MATCHER = 1 << 20 };
 
 const char *sg_finish_name(sg_finish finish)
 {
@@ -39,6 +40,8 @@ sg_request_options sg_request_defaults(void)
 
 static void destroy(sg_request *r)
 {
+    sg_ledger *ledger = r->ledger;
+    uint64_t reserved = r->reserved;
     sg_stop_fini(&r->stop);
     sg_constraint_free(r->constraint);
     sg_free(r->bias);
@@ -53,6 +56,9 @@ static void destroy(sg_request *r)
     pthread_cond_destroy(&r->come);
     pthread_mutex_destroy(&r->lock);
     sg_free(r);
+    if (ledger)
+        sg_ledger_give(ledger, reserved);
+    sg_ledger_unref(ledger);
 }
 
 void sg_request_unref(sg_request *r)
@@ -113,12 +119,42 @@ static sg_status build(sg_request *r, sg_engine *e, const sg_request_options *o,
     return e->lm.decoder_new(e->lm.self, &r->decoder, r->token, o->nprompt, err);
 }
 
+uint64_t sg_request_bytes(const sg_engine *e, int limit, int ntop, size_t stop_bytes, bool grammar)
+{
+    uint64_t entry = sizeof(sg_entry) + e->lm.piece_bytes_max + 1 + (ntop > 0 ? (uint64_t)ntop * sizeof(sg_logprob) : 0);
+    uint64_t token = sizeof(int32_t) + (e->speculate ? 3 * sizeof(int32_t) : 0); /* and the drafter's tables */
+    return sizeof(sg_request) + (uint64_t)limit * token + (ENTRIES_MIN + stop_bytes) * entry + DECODER + (grammar ? MATCHER : 0) +
+           (uint64_t)sg_kv_blocks_for(limit, sg_kv_pool_block(e->lm.pool)) * sizeof(int32_t);
+}
+
+/* Reserve more, or give back, so that the ledger has what the request took, and what its grammar's automaton will grow to. */
+static sg_status settle_account(sg_request *r, int64_t taken, sg_error *err)
+{
+    uint64_t bytes = (taken > 0 ? (uint64_t)taken : 0) + (r->constraint ? MATCHER : 0);
+    if (bytes > r->reserved)
+        SG_TRY(sg_ledger_take(r->ledger, bytes - r->reserved, err));
+    else
+        sg_ledger_give(r->ledger, r->reserved - bytes);
+    r->reserved = bytes;
+    return SG_OK;
+}
+
 static sg_status new_request(sg_request **out, sg_engine *e, const sg_request_options *o, sg_error *err)
 {
     SG_TRY(check(e, o, err));
+    if (o->grammar)
+        SG_TRY(sg_vocabulary_need(e, err)); /* the engine's, not this request's */
+    int64_t room = e->lm.ctx - (int)o->nprompt, before = sg_heap_thread();
+    int limit = (int)o->nprompt + (int)(o->max_tokens > 0 && o->max_tokens < room ? o->max_tokens : room);
+    uint64_t reserved = sg_request_bytes(e, limit, o->logprobs, 0, o->grammar);
+    SG_TRY(sg_ledger_take(e->ledger, reserved, err));
     sg_request *r = sg_calloc(1, sizeof *r);
-    if (!r)
+    if (!r) {
+        sg_ledger_give(e->ledger, reserved);
         return sg_fail_nomem(err, "a request");
+    }
+    r->ledger = sg_ledger_ref(e->ledger);
+    r->reserved = reserved;
     pthread_mutex_init(&r->lock, NULL);
     pthread_condattr_t attr;
     pthread_condattr_init(&attr);
@@ -129,8 +165,7 @@ static sg_status new_request(sg_request **out, sg_engine *e, const sg_request_op
     r->engine = e;
     r->sampling = o->sampling;
     r->nprompt = r->known = (int)o->nprompt;
-    int64_t room = e->lm.ctx - r->nprompt;
-    r->limit = r->nprompt + (int)(o->max_tokens > 0 && o->max_tokens < room ? o->max_tokens : room);
+    r->limit = limit;
     r->ntop = o->logprobs;
     r->ignore_eos = o->ignore_eos;
     r->tenant = o->tenant;
@@ -144,6 +179,8 @@ static sg_status new_request(sg_request **out, sg_engine *e, const sg_request_op
     if (st == SG_OK && sg_kv_blocks_for(r->limit, sg_kv_pool_block(e->lm.pool)) > sg_kv_pool_nblock(e->lm.pool))
         st = sg_fail(err, SG_E_LIMIT, "the request needs KV memory for %d tokens, there is memory for %lld", r->limit,
                      (long long)sg_kv_pool_nblock(e->lm.pool) * sg_kv_pool_block(e->lm.pool));
+    if (st == SG_OK)
+        st = settle_account(r, sg_heap_thread() - before, err);
     if (st != SG_OK) {
         destroy(r);
         return st;
@@ -155,9 +192,14 @@ static sg_status new_request(sg_request **out, sg_engine *e, const sg_request_op
 sg_status sg_request_submit(sg_request **request, sg_engine *e, const sg_request_options *o, sg_error *err)
 {
     sg_request *r = NULL;
-    SG_TRY(new_request(&r, e, o, err));
+    sg_status st = new_request(&r, e, o, err);
+    if (st == SG_E_BUSY) {
+        pthread_mutex_lock(&e->lock);
+        e->rejected_memory++;
+        pthread_mutex_unlock(&e->lock);
+    }
+    SG_TRY(st);
     r->submit_us = sg_clock_us();
-    sg_status st = SG_OK;
     pthread_mutex_lock(&e->lock);
     if (e->closing)
         st = sg_fail(err, SG_E_UNAVAILABLE, "the engine is shutting down");

@@ -195,8 +195,12 @@ static sg_status make_linears(sg_loader *ld, sg_linear *out, const sg_tensor *t,
 {
     SG_TRY(check_weight_type(ld, t));
     ld->m->info.parameters += sg_tensor_values(t);
-    if (ld->check)
+    if (ld->check) {
+        size_t packed = ld->m->ops ? (size_t)count * sg_linear_packed_bytes(ld->m->ops, t->type, n, k) : 0;
+        ld->m->info.packed_bytes += packed;
+        ld->m->info.dropped_bytes += packed ? (size_t)t->bytes : 0;
         return SG_OK;
+    }
     const void *stored;
     void *copy;
     SG_TRY(stored_rows(ld, t, &stored, &copy));
@@ -211,8 +215,10 @@ static sg_status make_linears(sg_loader *ld, sg_linear *out, const sg_tensor *t,
         st = own(ld, copy, (size_t)t->bytes);
     else if (copy)
         sg_free_aligned(copy, (size_t)t->bytes);
-    if (st == SG_OK && !sg_ops_exact(ld->m->ops))
+    if (st == SG_OK && !sg_ops_exact(ld->m->ops)) {
         sg_weights_drop(ld->w, t);
+        ld->m->info.dropped_bytes += (size_t)t->bytes;
+    }
     return st;
 }
 

@@ -261,6 +261,21 @@ size_t sg_model_reserve_bytes(const sg_model *m, int nrow, int nout)
     return carve_pass(m, &p, NULL, nrow, nout);
 }
 
+sg_status sg_model_need_of(sg_model_need *need, const sg_weights *weights, sg_ops *ops, int nrow, int nout, sg_dtype kv_type, int block,
+                           sg_error *err)
+{
+    sg_model *m = NULL;
+    SG_TRY(build(&m, weights, ops, true, err));
+    uint64_t file = sg_weights_file_bytes(weights);
+    *need = (sg_model_need){.packed_bytes = m->info.packed_bytes,
+                            .mapped_bytes = file > m->info.dropped_bytes ? (size_t)file - m->info.dropped_bytes : 0,
+                            .scratch_bytes = sg_model_reserve_bytes(m, nrow, nout),
+                            .block_bytes = sg_kv_block_bytes(m->info.kv, m->info.nlayer, kv_type, block),
+                            .ctx = m->info.ctx, .nvocab = m->info.nvocab};
+    sg_model_free(m);
+    return SG_OK;
+}
+
 /* Widest input or output of a linear layer but the head. */
 static int widest(const sg_hparams *h)
 {

@@ -48,6 +48,7 @@ typedef struct sg_model_info {
     sg_pooling pooling;        /* encoders: what the model's files say */
     uint64_t parameters;
     size_t packed_bytes;  /* weights in this process's own memory */
+    size_t dropped_bytes; /* of the file: packed, and not needed any more */
     const sg_kv_spec *kv; /* [nlayer] */
     sg_dtype kv_type; /* what a pool should store when the user names nothing: F16; F32 when exact and for encoders */
 } sg_model_info;
@@ -61,6 +62,16 @@ void sg_model_free(sg_model *model);
 /* Everything that load would refuse, without loading: architecture, keys, ranges, tensors and their shapes.  *info (may
  * be NULL) gets what it says of itself; its pointers are NULL but for architecture, which is static. */
 sg_status sg_model_check(const sg_weights *weights, sg_model_info *info, sg_error *err);
+
+/* What loading and steps of up to nrow rows, nout of them with logits, will take, without loading. */
+typedef struct sg_model_need {
+    size_t packed_bytes, scratch_bytes;
+    size_t mapped_bytes; /* of the file, used as they are */
+    size_t block_bytes; /* keys and values of `block` positions; 0: the type does not fit the model */
+    int ctx, nvocab;
+} sg_model_need;
+sg_status sg_model_need_of(sg_model_need *need, const sg_weights *weights, sg_ops *ops, int nrow, int nout, sg_dtype kv_type, int block,
+                           sg_error *err);
 
 const sg_model_info *sg_model_info_of(const sg_model *model);
 

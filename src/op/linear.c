@@ -70,6 +70,16 @@ sg_status sg_linear_init(sg_linear *w, sg_ops *ops, sg_dtype type, int n, int k,
     return SG_OK;
 }
 
+size_t sg_linear_packed_bytes(const sg_ops *ops, sg_dtype type, int n, int k)
+{
+    const sg_dtype_info *info = sg_dtype_of(type);
+    size_t bytes = 0;
+    if (sg_ops_exact(ops) || !info->weight || n < 1 || k < 1 || (uint32_t)k % info->block)
+        return 0;
+    size_t tile = sg_linear_kernel_find(sg_ops_isa(ops), type, k)->tile_bytes(k);
+    return __builtin_mul_overflow(tile, (size_t)((n + SG_TILE - 1) / SG_TILE), &bytes) ? 0 : bytes;
+}
+
 void sg_linear_fini(sg_linear *w)
 {
     if (w->packed)

@@ -62,6 +62,8 @@ typedef struct sg_linear {
  * must outlive the sg_linear).  Zeroed *w on entry; on failure it stays zeroed. */
 sg_status sg_linear_init(sg_linear *w, sg_ops *ops, sg_dtype type, int n, int k, const void *stored, const float *bias, sg_error *err);
 void sg_linear_fini(sg_linear *w);
+/* Bytes that sg_linear_init will pack such a layer into; 0 on the exact path, for what it would refuse, and for what is too much. */
+size_t sg_linear_packed_bytes(const sg_ops *ops, sg_dtype type, int n, int k);
 
 /* Let this layer see its activations as two 8-bit terms instead of one (x = d q + e r, about 15 bits), for twice the
  * arithmetic and the same bytes of weights.  Meant for layers that are small beside the model or bound by memory, and

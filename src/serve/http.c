@@ -331,7 +331,7 @@ static bool feed_data(sg_http *h, const char *bytes, size_t n, size_t *i)
     sg_buf_add(&h->body, bytes + *i, k);
     *i += k;
     h->left -= k;
-    return sg_buf_ok(&h->body) || bad(h, 413, "There is no memory for the body.");
+    return sg_buf_ok(&h->body) || bad(h, 503, "There is no memory for the body now.");
 }
 
 static bool feed_trailer(sg_http *h, const char *bytes, size_t n, size_t *i)

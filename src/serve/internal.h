@@ -178,6 +178,7 @@ sg_served *sg_server_find(sg_server *s, const char *name); /* NULL name: the def
 struct sg_server {
     char *host, *url;
     sg_access access;
+    void (*on_loaded)(void *arg, const sg_engine *engine);
     void (*hangup)(void *arg, sg_server *server);
     void *hangup_arg;
     bool loopback;

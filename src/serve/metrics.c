@@ -1,4 +1,9 @@
-/* serve/metrics.c - what the server does, as Prometheus text (exposition format 0.0.4). */
+/* serve/metrics.c - what the server does, as Prometheus text (exposition format 0.0.4).
+ *
+ * A family of samples is a line of a table: name, kind, help and where its number stands.  Families whose numbers need
+ * arithmetic have a function.  The format wants all samples of a family together, so families are outside and models inside;
+ * a model that is still loading has none.
+ */
 #include "serve/internal.h"
 
 #include "base/clock.h"
@@ -82,7 +87,8 @@ static const number numbers[] = {
     {"requests_finished_total", NULL, NULL, "reason=\"length\"", AT(finished[SG_FINISH_LENGTH])},
     {"requests_finished_total", NULL, NULL, "reason=\"cancelled\"", AT(finished[SG_FINISH_CANCELLED])},
     {"requests_finished_total", NULL, NULL, "reason=\"error\"", AT(finished[SG_FINISH_ERROR])},
-    {"rejected_total", "counter", "Requests refused because the queue was full.", "reason=\"queue_full\"", AT(rejected)},
+    {"rejected_total", "counter", "Requests refused to be sent again later, by reason.", "reason=\"queue_full\"", AT(rejected)},
+    {"rejected_total", NULL, NULL, "reason=\"memory\"", AT(rejected_memory)},
 };
 
 typedef struct spread {
@@ -101,76 +107,104 @@ static const spread spreads[] = {
     {"step_tokens", "Tokens of a step.", "", AT(step_tokens), sg_tokens_bound},
 };
 
+/* What a family of samples says of one engine. */
+typedef void family_fn(sg_buf *b, const char *model, const sg_engine *e, const sg_engine_stats *stats, const void *arg);
+
 /* All samples of a family stand together, whatever the number of models. */
-static void engines(sg_server *s, sg_buf *b)
+static void each(sg_server *s, sg_buf *b, family_fn *write, const void *arg)
 {
     sg_engine_stats stats;
-    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
-        const number *n = &numbers[i];
-        if (n->kind)
-            type(b, n->name, n->kind, n->help);
-        for (size_t m = 0; m < s->nmodel; m++) {
-            sg_engine *e = atomic_load(&s->model[m].engine);
-            if (!e)
-                continue;
-            sg_engine_stats_get(e, &stats);
-            sample(b, n->name, s->model[m].name, n->more, (double)*(const uint64_t *)(const void *)((const char *)&stats + n->offset));
-        }
-    }
-    for (size_t i = 0; i < sizeof spreads / sizeof spreads[0]; i++) {
-        const spread *h = &spreads[i];
-        if (h->help)
-            type(b, h->name, "histogram", h->help);
-        for (size_t m = 0; m < s->nmodel; m++) {
-            sg_engine *e = atomic_load(&s->model[m].engine);
-            if (!e)
-                continue;
-            sg_engine_stats_get(e, &stats);
-            histogram(b, h->name, s->model[m].name, h->more,
-                      (const sg_histogram *)(const void *)((const char *)&stats + h->offset), h->bound);
-        }
+    for (size_t m = 0; m < s->nmodel; m++) {
+        const sg_engine *e = atomic_load(&s->model[m].engine);
+        if (!e)
+            continue;
+        sg_engine_stats_get(e, &stats);
+        write(b, s->model[m].name, e, &stats, arg);
     }
 }
 
-static void ratios(sg_server *s, sg_buf *b)
+static void write_number(sg_buf *b, const char *model, const sg_engine *e, const sg_engine_stats *stats, const void *arg)
 {
-    type(b, "step_prediction_error_ratio", "gauge", "P90 of |predicted - measured| / measured step time, of the last 256 steps.");
-    for (size_t m = 0; m < s->nmodel; m++) {
-        sg_engine *e = atomic_load(&s->model[m].engine);
-        sg_engine_stats stats;
-        if (!e)
-            continue;
-        sg_engine_stats_get(e, &stats);
-        sample(b, "step_prediction_error_ratio", s->model[m].name, "", stats.step_error_p90);
+    const number *n = arg;
+    (void)e;
+    sample(b, n->name, model, n->more, (double)*(const uint64_t *)(const void *)((const char *)stats + n->offset));
+}
+
+static void write_spread(sg_buf *b, const char *model, const sg_engine *e, const sg_engine_stats *stats, const void *arg)
+{
+    const spread *h = arg;
+    (void)e;
+    histogram(b, h->name, model, h->more, (const sg_histogram *)(const void *)((const char *)stats + h->offset), h->bound);
+}
+
+static void write_error(sg_buf *b, const char *model, const sg_engine *e, const sg_engine_stats *stats, const void *arg)
+{
+    (void)e;
+    sample(b, arg, model, "", stats->step_error_p90);
+}
+
+static void write_usage(sg_buf *b, const char *model, const sg_engine *e, const sg_engine_stats *stats, const void *arg)
+{
+    (void)e;
+    sample(b, arg, model, "", stats->kv_block ? (double)stats->kv_block_reserved / (double)stats->kv_block : 0);
+}
+
+static void memory_rows(sg_buf *b, const char *model, const sg_engine *e, const char *name, bool cap)
+{
+    sg_memory_pool pool[16];
+    size_t n = sg_engine_memory(e, pool, 16);
+    for (size_t i = 0; i < n && i < 16; i++) {
+        char more[64];
+        snprintf(more, sizeof more, "pool=\"%s\"", pool[i].name);
+        sample(b, name, model, more, (double)(cap ? pool[i].cap_bytes : pool[i].bytes));
     }
-    type(b, "kv_cache_usage_ratio", "gauge", "Share of the KV blocks in use by running requests.");
-    for (size_t m = 0; m < s->nmodel; m++) {
-        sg_engine *e = atomic_load(&s->model[m].engine);
-        sg_engine_stats stats;
-        if (!e)
-            continue;
-        sg_engine_stats_get(e, &stats);
-        sample(b, "kv_cache_usage_ratio", s->model[m].name, "",
-               stats.kv_block ? (double)stats.kv_block_reserved / (double)stats.kv_block : 0);
+}
+
+static void write_memory(sg_buf *b, const char *model, const sg_engine *e, const sg_engine_stats *stats, const void *arg)
+{
+    (void)stats;
+    memory_rows(b, model, e, arg, false);
+}
+
+static void write_memory_cap(sg_buf *b, const char *model, const sg_engine *e, const sg_engine_stats *stats, const void *arg)
+{
+    (void)stats;
+    memory_rows(b, model, e, arg, true);
+}
+
+static void engines(sg_server *s, sg_buf *b)
+{
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
+        if (numbers[i].kind)
+            type(b, numbers[i].name, numbers[i].kind, numbers[i].help);
+        each(s, b, write_number, &numbers[i]);
     }
-    type(b, "memory_bytes", "gauge", "Memory held, by pool.");
-    for (size_t m = 0; m < s->nmodel; m++) {
-        sg_engine *e = atomic_load(&s->model[m].engine);
-        sg_memory_pool pool[16];
-        size_t n = e ? sg_engine_memory(e, pool, 16) : 0;
-        for (size_t i = 0; i < n && i < 16; i++) {
-            char more[64];
-            snprintf(more, sizeof more, "pool=\"%s\"", pool[i].name);
-            sample(b, "memory_bytes", s->model[m].name, more, (double)pool[i].bytes);
-        }
+    for (size_t i = 0; i < sizeof spreads / sizeof spreads[0]; i++) {
+        if (spreads[i].help)
+            type(b, spreads[i].name, "histogram", spreads[i].help);
+        each(s, b, write_spread, &spreads[i]);
     }
+    static const struct {
+        const char *name, *help;
+        family_fn *write;
+    } gauges[] = {
+        {"step_prediction_error_ratio", "P90 of |predicted - measured| / measured step time, of the last 256 steps.", write_error},
+        {"kv_cache_usage_ratio", "Share of the KV blocks in use by running requests.", write_usage},
+        {"memory_bytes", "Memory held, by pool; io and heap are the process's.", write_memory},
+        {"memory_cap_bytes", "Most memory that a pool may have.", write_memory_cap},
+    };
+    for (size_t i = 0; i < sizeof gauges / sizeof gauges[0]; i++) {
+        type(b, gauges[i].name, "gauge", gauges[i].help);
+        each(s, b, gauges[i].write, gauges[i].name);
+    }
+    type(b, "memory_limit_bytes", "gauge", "Cap of the process: weights and heap together.");
+    sg_buf_addf(b, "segue_memory_limit_bytes %llu\n", (unsigned long long)sg_memory_cap(NULL));
 }
 
 void sg_metrics_write(sg_server *s, sg_buf *b)
 {
     static const char *const class[] = {"0xx", "1xx", "2xx", "3xx", "4xx", "5xx"};
     engines(s, b);
-    ratios(s, b);
     type(b, "http_responses_total", "counter", "HTTP answers by class of status.");
     for (int i = 2; i < 6; i++)
         sg_buf_addf(b, "segue_http_responses_total{class=\"%s\"} %llu\n", class[i], (unsigned long long)s->answers[i]);

@@ -26,6 +26,8 @@ static bool parse(sg_exchange *e)
     sg_json_init();
     if (e->nbody == 0)
         return sg_api_fail(&e->error, 400, "invalid_json", NULL, "The body is empty; it must be a JSON object.");
+    if (sg_json_bytes_most(e->body, e->nbody) > sg_heap_left())
+        return sg_api_fail(&e->error, 429, "memory_full", NULL, "There is no memory for this request now; try again later.");
     e->json = json_loadb(e->body, e->nbody, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL | JSON_DECODE_ANY, &je);
     if (!e->json) {
         if (json_error_code(&je) == json_error_out_of_memory)

@@ -135,6 +135,8 @@ static void *loader_main(void *arg)
             sg_server_wake(s);
             return NULL;
         }
+        if (s->on_loaded)
+            s->on_loaded(s->hangup_arg, engine);
         atomic_store(&m->engine, engine);
     }
     return NULL;
@@ -326,6 +328,7 @@ static sg_status copy_options(sg_server *s, const sg_server_options *o, sg_error
     s->signals = o->signals;
     if (getrandom(&s->secret, sizeof s->secret, 0) != sizeof s->secret)
         return sg_fail_sys(err, errno, "no random numbers");
+    s->on_loaded = o->loaded;
     s->hangup = o->hangup;
     s->hangup_arg = o->arg;
     return sg_access_read(&s->access, o->api_key_file, o->access_log, o->origins, o->norigin, err);
