@@ -22,7 +22,7 @@ static const option options[] = {
     {NULL, "--depth", OPT_INT, &depth, "N", "tokens in the sequences before the test; default 0"},
     {NULL, "--reps", OPT_INT, &reps, "N", "runs of each test; default 3"},
     {NULL, "--mixed", OPT_FLAG, &mixed, NULL, "also: rows of all kinds in one step against a step each"},
-    {NULL, "--only", OPT_STR, &only, "NAME", "kernel: only this type"},
+    {NULL, "--only", OPT_STR, &only, "NAME", "kernel: only this type, or linear, attention, attention_q8_0, ..."},
     {NULL, "--shape", OPT_STR, &shape, "MxNxK", "kernel: rows, outputs and inputs of the layer"},
     {NULL, "--json", OPT_FLAG, &as_json, NULL, "one JSON object on standard output"},
     {0}};
@@ -64,9 +64,11 @@ static void print_table(const json_t *root)
                    word(row, "test"), (int)number(row, "batch"), (int)number(row, "depth"), number(t, "median"),
                    number(t, "min"), number(t, "max"), 100 * number(row, "fraction_of_ceiling"));
         else
-            printf("%s %-7s %5d x %d x %d %9.1f %s, %.0f %% of the ceiling\n", word(row, "kernel"), word(row, "type"),
+            printf("%s %-7s %5d x %d x %d %9.1f %s, %.0f %% of the ceiling%s", word(row, "kernel"), word(row, "type"),
                    (int)number(row, "m"), (int)number(row, "n"), (int)number(row, "k"), number(row, "value"),
-                   word(row, "unit"), 100 * number(row, "fraction_of_ceiling"));
+                   word(row, "unit"), 100 * number(row, "fraction_of_ceiling"), json_object_get(row, "gbps") ? "" : "\n");
+        if (json_object_get(row, "gbps"))
+            printf(", %d/%d heads, %.1f GB/s\n", (int)number(row, "heads"), (int)number(row, "kv_heads"), number(row, "gbps"));
     }
 }
 
@@ -113,7 +115,7 @@ const command cmd_bench = {
     .synopsis = "MODEL | kernel [options]",
     .summary = "time a model, or the kernels, beside what the machine can do",
     .text = "Tokens a second count all sequences together.  The machine's ceilings are probed in the same run, just before.\n"
-            "segue bench kernel times linear layers of every weight type.",
+            "segue bench kernel times linear layers of every weight type, and attention over caches of 2048 and 8192 positions.",
     .tables = tables,
     .run = run,
 };

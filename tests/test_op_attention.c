@@ -80,7 +80,7 @@ static void through_cache(sg_dtype type, float *x, int n)
 {
     unsigned char row[4096];
     sg_attention_kernel_c.store_row(type, row, x, n);
-    sg_attention_kernel_c.load_v(type, x, row, 0, 1, n);
+    sg_attention_kernel_c.load_v(type, x, 0, row, 0, 1, n);
 }
 
 static void reference(const setup *t, const float *k, const float *v, int vstride, int r, int h, double *out)
@@ -118,7 +118,7 @@ static void reference(const setup *t, const float *k, const float *v, int vstrid
 }
 
 /* Run as one batch, compare with the reference, then again row by row and in odd pieces: equal bits. */
-static void examine(setup *t, sg_ops *ops, sg_rng *r)
+static void examine(setup *t, sg_ops *ops, sg_isa isa, sg_rng *r)
 {
     int dk = t->kv.dk, dv = t->kv.dv, nkv = t->kv.nkv, nhead = t->a.nhead;
     bool alias = t->kv.v == t->kv.k;
@@ -134,7 +134,7 @@ static void examine(setup *t, sg_ops *ops, sg_rng *r)
         double want[1024];
         reference(t, t->k, alias ? t->k : t->v, alias ? dk : dv, row, h, want);
         for (int d = 0; d < dv; d++)
-            CHECK_NEAR(t->out[(row * nhead + h) * dv + d], want[d], 2e-5);
+            CHECK_NEAR(t->out[(row * nhead + h) * dv + d], want[d], isa == SG_ISA_AMX ? 1e-4 : 2e-5); /* two bfloat16 terms */
     }
     float *again = sg_calloc((size_t)(t->nrow * nhead * dv), sizeof *again);
     for (int i = 0; i < t->nrow;) {
@@ -171,7 +171,7 @@ static void all_forms(sg_isa isa)
         t->a.softcap = sg_rng_below(r, 3) ? 0 : 5;
         t->a.sinks = sg_rng_below(r, 3) ? NULL : t->sinks;
         t->a.alibi = sg_rng_below(r, 3) ? NULL : t->alibi;
-        examine(t, ops, r);
+        examine(t, ops, isa, r);
         if (tap_failed())
             tap_note("case %d: %s dk %d dv %d block %d window %d causal %d softcap %g sinks %d alibi %d", i, sg_dtype_name(type), dk, dv,
                      t->kv.block, t->a.window, t->a.causal, (double)t->a.softcap, t->a.sinks != NULL, t->a.alibi != NULL);
@@ -192,5 +192,115 @@ static void on_table(sg_isa isa)
 TEST(plain_c) { on_table(SG_ISA_C); }
 TEST(avx2) { on_table(SG_ISA_AVX2); }
 TEST(avx512) { on_table(SG_ISA_AVX512); }
+TEST(amx) { on_table(SG_ISA_AMX); }
+
+/* ---- long contexts and shared beginnings --------------------------------------------------- */
+
+enum { LONG = 3300, LONG_SEQ = 20, LONG_BLOCK = 32, LONG_TABLE = LONG / LONG_BLOCK + 2 };
+
+typedef struct long_case {
+    sg_kv_layer kv;
+    sg_attention a;
+    int32_t table[LONG_SEQ][LONG_TABLE], seq[LONG_SEQ * 8], pos[LONG_SEQ * 8], len[LONG_SEQ];
+    const int32_t *tables[LONG_SEQ];
+    int nrow, nblock;
+    size_t kbytes, vbytes;
+    float *q, *out, *want;
+} long_case;
+
+/* A cache of which every block has its own noise; sequences begin with the same `common` blocks, in two families. */
+static void long_init(long_case *t, sg_ops *ops, sg_dtype type, int nkv, int group, int d, int common)
+{
+    sg_rng *r = tap_rng();
+    t->nblock = LONG_SEQ * LONG_TABLE;
+    size_t row = sg_dtype_row_bytes(type, (uint64_t)d), block = row * (size_t)(nkv * LONG_BLOCK);
+    t->kv = (sg_kv_layer){.type = type, .block = LONG_BLOCK, .nkv = nkv, .dk = d, .dv = d, .k_row_bytes = row, .v_row_bytes = row};
+    t->kv.k_block_bytes = t->kv.v_block_bytes = block;
+    t->kbytes = t->vbytes = (size_t)t->nblock * block;
+    t->kv.k = sg_alloc_aligned(64, t->kbytes);
+    t->kv.v = sg_alloc_aligned(64, t->vbytes);
+    t->a = (sg_attention){.nhead = nkv * group, .scale = 0.2f, .causal = true, .window = sg_rng_below(r, 3) ? 0 : 1500};
+    for (int s = 0; s < LONG_SEQ; s++) {
+        t->tables[s] = t->table[s];
+        t->len[s] = LONG - (int)sg_rng_below(r, 2500);
+        for (int b = 0; b < LONG_TABLE; b++)
+            t->table[s][b] = b < common ? s % 2 * LONG_TABLE + b : s * LONG_TABLE + b;
+    }
+    float *x = noise((size_t)(LONG_BLOCK * nkv * d), r);
+    int32_t seq[LONG_BLOCK] = {0}, pos[LONG_BLOCK], number;
+    const int32_t *one = &number;
+    for (int i = 0; i < LONG_BLOCK; i++)
+        pos[i] = i;
+    for (number = 0; number < t->nblock; number++) { /* the noise, turned by the number of the block */
+        for (int i = 0; i < 40; i++)
+            x[sg_rng_below(r, (uint64_t)(LONG_BLOCK * nkv * d))] = (float)(sg_rng_unit(r) * 4 - 2);
+        sg_rows rows = {LONG_BLOCK, 1, seq, pos, &one, NULL};
+        sg_op_kv_write(ops, &t->kv, &rows, x, (size_t)(nkv * d), x, (size_t)(nkv * d));
+    }
+    sg_free(x);
+    t->nrow = 0;
+    for (int s = 0; s < LONG_SEQ; s++)
+        for (int n = s % 5 == 4 ? 8 : 1; n > 0; n--) { /* most decode one token, some check guesses */
+            t->seq[t->nrow] = s;
+            t->pos[t->nrow++] = t->len[s] - n;
+        }
+    size_t n = (size_t)(t->nrow * nkv * group * d);
+    t->q = noise(n, r);
+    t->out = sg_calloc(n, sizeof *t->out);
+    t->want = sg_calloc(n, sizeof *t->want);
+}
+
+static void long_fini(long_case *t)
+{
+    sg_free_aligned(t->kv.k, t->kbytes);
+    sg_free_aligned(t->kv.v, t->vbytes);
+    sg_free(t->q);
+    sg_free(t->out);
+    sg_free(t->want);
+}
+
+static void long_run(long_case *t, sg_ops *ops, float *out, int from, int n)
+{
+    size_t width = (size_t)(t->a.nhead * t->kv.dk);
+    sg_rows rows = {n, LONG_SEQ, t->seq + from, t->pos + from, t->tables, t->len};
+    sg_op_attention(ops, out + (size_t)from * width, width, t->q + (size_t)from * width, width, &t->a, &t->kv, &rows);
+}
+
+/* Rows alone on one thread against all rows at once on 1 to 8: cut contexts, shared prefixes, stealing. */
+static void long_table(sg_isa isa)
+{
+    static const sg_dtype types[] = {SG_F16, SG_Q8_0, SG_BF16, SG_F32};
+    sg_error err;
+    if (!sg_isa_available(isa)) {
+        tap_skip("this machine has no %s", sg_isa_name(isa));
+        return;
+    }
+    static long_case t;
+    for (int i = 0; i < 4 && !tap_failed(); i++) {
+        sg_ops *ops;
+        CHECK_OK(sg_ops_open(&ops, &(sg_ops_options){.nthread = 1, .isa = isa}, &err));
+        long_init(&t, ops, types[i], 1 + i % 2, i == 1 ? 7 : 3, i == 2 ? 128 : 32, i == 3 ? 0 : 70);
+        for (int r = 0; r < t.nrow; r++)
+            long_run(&t, ops, t.want, r, 1);
+        sg_ops_close(ops);
+        for (int nthread = 1; nthread <= 8; nthread += nthread < 3 ? 1 : 5) {
+            CHECK_OK(sg_ops_open(&ops, &(sg_ops_options){.nthread = nthread, .isa = isa}, &err));
+            uint64_t calls = sg_heap_calls();
+            for (int round = 0; round < 2; round++) {
+                memset(t.out, 0, (size_t)(t.nrow * t.a.nhead * t.kv.dk) * sizeof(float));
+                long_run(&t, ops, t.out, 0, t.nrow);
+                CHECK(memcmp(t.out, t.want, (size_t)(t.nrow * t.a.nhead * t.kv.dk) * sizeof(float)) == 0);
+            }
+            CHECK_INT(sg_heap_calls(), calls);
+            sg_ops_close(ops);
+        }
+        long_fini(&t);
+    }
+}
+
+TEST(long_contexts_c) { long_table(SG_ISA_C); }
+TEST(long_contexts_avx2) { long_table(SG_ISA_AVX2); }
+TEST(long_contexts_avx512) { long_table(SG_ISA_AVX512); }
+TEST(long_contexts_amx) { long_table(SG_ISA_AMX); }
 
 TAP_MAIN

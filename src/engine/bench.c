@@ -4,7 +4,7 @@
  *     ppN        a prompt of N tokens at once (steps of up to CHUNK rows), logits of the last
  *     tgN        N steps of one token for each of `batch` sequences that hold `depth` tokens already
  *     mixed      rows of all kinds in one step (bench_mixed.c)
- *     kernel     one linear layer, random weights, M rows
+ *     kernel     one linear layer, random weights, M rows; attention (bench_attention.c)
  *
  * A run is repeated `reps` times after one that is not counted.  Token ids are pseudo-random.  The fraction of the ceiling is
  * for prompts the multiply-adds of the layers over the rate of the narrowest type that the weights reach, for
@@ -14,6 +14,7 @@
 #include "base/heap.h"
 #include "base/json.h"
 #include "base/rng.h"
+#include "engine/bench_kernel.h"
 #include "engine/bench_mixed.h"
 #include "kernel/probe.h"
 #include "kernel/quant.h"
@@ -314,6 +315,12 @@ static sg_status run_kernels(bench *b, json_t *results, const sg_bench_options *
     static const int rows[] = {1, 2, 4, 8, 16, 64, 256};
     int n = o->n ? o->n : 4096, k = o->k ? o->k : 4096;
     bool found = false;
+    if (sg_bench_attention_wanted(o->only) && !o->n) {
+        sg_bench_ceiling top = {b->ceiling.fp32, b->ceiling.bf16, b->ceiling.int8, b->ceiling.read};
+        SG_TRY(sg_bench_attention(results, b->ops, &top, o->only, err));
+        if (o->only)
+            return SG_OK;
+    }
     for (size_t t = 0; t < sizeof types / sizeof *types; t++) {
         char name[32];
         snprintf(name, sizeof name, "linear_%s", sg_dtype_name(types[t]));
@@ -332,7 +339,7 @@ static sg_status run_kernels(bench *b, json_t *results, const sg_bench_options *
         sg_free(stored);
         SG_TRY(st);
     }
-    return found ? SG_OK : sg_fail(err, SG_E_ARGUMENT, "no kernel is called '%s'; names: linear, or a type such as q4_0", o->only);
+    return found ? SG_OK : sg_fail(err, SG_E_ARGUMENT, "no kernel is called '%s'; names: linear, attention, or a type such as q4_0", o->only);
 }
 
 /* ---- entry ------------------------------------------------------------------------------ */

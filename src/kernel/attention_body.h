@@ -16,9 +16,10 @@ enum { QUERY_BLOCK = 6 };
 
 /* ---- stored forms ------------------------------------------------------------------- */
 
-static void load_k(sg_dtype type, float *kt, const void *group, int dk)
+static void load_k(sg_dtype type, void *k, int at, const void *group, int dk)
 {
     const uint16_t *h = group;
+    float *kt = (float *)k + (size_t)at * (size_t)dk * SG_KV_GROUP;
     if (type == SG_F32)
         memcpy(kt, group, (size_t)dk * SG_KV_GROUP * sizeof *kt);
     else if (type == SG_F16)
@@ -63,11 +64,44 @@ static void load_row(sg_dtype type, float *x, const void *row, int n)
     }
 }
 
-static void load_v(sg_dtype type, float *v, const void *rows, size_t row_bytes, int n, int dv)
+static void load_v(sg_dtype type, void *v, int at, const void *rows, size_t row_bytes, int n, int dv)
 {
     for (int t = 0; t < n; t++)
-        load_row(type, v + (size_t)t * (size_t)dv, (const unsigned char *)rows + (size_t)t * row_bytes, dv);
+        load_row(type, (float *)v + (size_t)(at + t) * (size_t)dv, (const unsigned char *)rows + (size_t)t * row_bytes, dv);
 }
+
+/* Rows as columns of the groups; behind the groups there is room for a row. */
+static void load_turned(sg_dtype type, void *k, int at, const void *rows, size_t row_bytes, int n, int dk)
+{
+    float *row = (float *)k + (size_t)SG_KV_CHUNK * (size_t)dk;
+    for (int t = at; t < at + n; t++) {
+        float *kt = (float *)k + (size_t)(t / SG_KV_GROUP) * (size_t)dk * SG_KV_GROUP + t % SG_KV_GROUP;
+        load_row(type, row, (const unsigned char *)rows + (size_t)(t - at) * row_bytes, dk);
+        for (int d = 0; d < dk; d++)
+            kt[(size_t)d * SG_KV_GROUP] = row[d];
+    }
+}
+
+enum { UNIT_QUERIES = 32 };
+
+static size_t lines(size_t nfloat) { return (nfloat * sizeof(float) + 63) & ~(size_t)63; }
+static size_t k_bytes(int dk) { return lines((size_t)(SG_KV_CHUNK + 1) * (size_t)dk); }
+static size_t v_bytes(int dv) { return lines((size_t)SG_KV_CHUNK * (size_t)dv); }
+static size_t score_bytes(int nquery) { return lines((size_t)SG_KV_CHUNK * (size_t)nquery); }
+
+/* Queries are read as they are. */
+static size_t query_bytes(int nquery, int dk)
+{
+    (void)nquery, (void)dk;
+    return 0;
+}
+
+static void prepare(void *queries, const float *const *q, int nquery, int dk, float scale)
+{
+    (void)queries, (void)q, (void)nquery, (void)dk, (void)scale;
+}
+
+static void finish(void) {}
 
 /* One block of 32 values as int8 with a half-float scale. */
 static uint16_t quantize32(int8_t *q, const float *x)
@@ -137,7 +171,7 @@ static void store_k(sg_dtype type, void *group, int lane, const float *x, int dk
 VEC_INLINE void scores_block(const sg_attention_chunk *c, int i0, const int nq, int g, const int ng)
 {
     v16 sum[QUERY_BLOCK][VEC_GROUPS];
-    const float *q[QUERY_BLOCK], *k = c->kt + (size_t)g * (size_t)c->dk * SG_KV_GROUP;
+    const float *q[QUERY_BLOCK], *k = (const float *)c->k + (size_t)g * (size_t)c->dk * SG_KV_GROUP;
     size_t next = (size_t)c->dk * SG_KV_GROUP;
     for (int i = 0; i < nq; i++) {
         q[i] = c->q[i0 + i];
@@ -203,7 +237,7 @@ static float soften(const sg_attention_chunk *c, int i)
     v_store(t, v_exp(v_set(old - now)));
     float keep = old == -FLT_MAX ? 0 : t[0];
     c->most[i] = now;
-    c->sum[i] = c->sum[i] * keep + v_hsum(sum);
+    v_store(c->sum + (size_t)i * 16, v_fma(v_load(c->sum + (size_t)i * 16), v_set(keep), sum));
     return keep;
 }
 
@@ -216,7 +250,7 @@ VEC_INLINE void values_block(const sg_attention_chunk *c, const float *keep, int
     for (int i = 0; i < nq; i++)
         for (int j = 0; j < nv; j++)
             sum[i][j] = v_mul(v_load(c->acc + (size_t)(i0 + i) * (size_t)c->dv + d + j * 16), v_set(keep[i0 + i]));
-    const float *v = c->v + d, *s = c->s + (size_t)i0 * SG_KV_CHUNK;
+    const float *v = (const float *)c->v + d, *s = c->s + (size_t)i0 * SG_KV_CHUNK;
     for (int t = 0; t < c->n; t++, v += c->dv) {
         v16 value[VEC_GROUPS];
         for (int j = 0; j < nv; j++)
@@ -244,14 +278,14 @@ VEC_INLINE void values_dims(const sg_attention_chunk *c, const float *keep, int 
         for (int i = i0; i < i0 + nq; i++) {
             float x = c->acc[(size_t)i * (size_t)c->dv + (size_t)d] * keep[i];
             for (int t = 0; t < c->n; t++)
-                x += c->s[(size_t)i * SG_KV_CHUNK + (size_t)t] * c->v[(size_t)t * (size_t)c->dv + (size_t)d];
+                x += c->s[(size_t)i * SG_KV_CHUNK + (size_t)t] * ((const float *)c->v)[(size_t)t * (size_t)c->dv + (size_t)d];
             c->acc[(size_t)i * (size_t)c->dv + (size_t)d] = x;
         }
 }
 
-#define FOR_BLOCKS(call, n)                                                       \
-    for (int i = 0; i < (n);) {                                                   \
-        int left = (n) - i;                                                       \
+#define FOR_BLOCKS(call)                                                          \
+    for (int i = c->from; i < c->to;) {                                           \
+        int left = c->to - i;                                                     \
         switch (left) {                                                           \
         case 1: call(1); i += 1; break;                                           \
         case 2: call(2); i += 2; break;                                           \
@@ -264,31 +298,32 @@ VEC_INLINE void values_dims(const sg_attention_chunk *c, const float *keep, int 
 
 static void chunk(const sg_attention_chunk *c)
 {
-    enum { BATCH = 60 };
-    float keep[BATCH];
-    for (int from = 0; from < c->nquery; from += BATCH) {
-        sg_attention_chunk part = *c;
-        part.nquery = c->nquery - from < BATCH ? c->nquery - from : BATCH;
-        part.q += from;
-        part.first += from;
-        part.end += from;
-        part.slope = c->slope ? c->slope + from : NULL;
-        part.most += from;
-        part.sum += from;
-        part.acc += (size_t)from * (size_t)c->dv;
-        part.s += (size_t)from * SG_KV_CHUNK;
-#define SCORES(k) scores_groups(&part, i, k)
-        FOR_BLOCKS(SCORES, part.nquery)
-        for (int i = 0; i < part.nquery; i++)
-            keep[i] = part.first[i] < part.end[i] ? soften(&part, i) : 1;
-        for (int i = 0; i < part.nquery; i++)
-            if (part.first[i] >= part.end[i])
-                memset(part.s + (size_t)i * SG_KV_CHUNK, 0, SG_KV_CHUNK * sizeof *part.s);
-#define VALUES(k) values_dims(&part, keep, i, k)
-        FOR_BLOCKS(VALUES, part.nquery)
+    float keep[UNIT_QUERIES];
+#define SCORES(k) scores_groups(c, i, k)
+    FOR_BLOCKS(SCORES)
+    for (int i = c->from; i < c->to; i++) {
+        keep[i] = c->first[i] < c->end[i] ? soften(c, i) : 1;
+        if (c->first[i] >= c->end[i])
+            memset(c->s + (size_t)i * SG_KV_CHUNK, 0, SG_KV_CHUNK * sizeof *c->s);
     }
+#define VALUES(k) values_dims(c, keep, i, k)
+    FOR_BLOCKS(VALUES)
 }
 
 #define ATTENTION_NAME_(t) sg_attention_kernel_##t
 #define ATTENTION_NAME(t) ATTENTION_NAME_(t)
-const sg_attention_kernel ATTENTION_NAME(VEC_TABLE) = {load_k, load_v, store_k, store_row, chunk};
+const sg_attention_kernel ATTENTION_NAME(VEC_TABLE) = {
+    .queries = UNIT_QUERIES,
+    .query_bytes = query_bytes,
+    .k_bytes = k_bytes,
+    .v_bytes = v_bytes,
+    .score_bytes = score_bytes,
+    .prepare = prepare,
+    .finish = finish,
+    .load_k = load_k,
+    .load_turned = load_turned,
+    .load_v = load_v,
+    .store_k = store_k,
+    .store_row = store_row,
+    .chunk = chunk,
+};

@@ -1,17 +1,28 @@
 /* op/attention.c - attention over paged keys and values.
  *
- *     task = (tile of rows, KV head, up to 32 query vectors of that head's group)
- *     for each chunk of 64 positions that the tile sees:
- *         the chunk's K and V as float32 in the worker's scratch, once for all queries of the task
- *         all queries: scores -> running softmax (Milakov and Gimelshein 2018, arXiv:1805.02867) -> weighted sum of V
+ *     positions   0 ........ 1024 ........ 2048 .... pos          spans of 1024, chunks of 64
+ *     tile        rows that are handled together: neighbours of one sequence
+ *     unit        (tile, KV heads, piece of the group, spans [a, b)), up to 32 or 128 query vectors
  *
- * A tile is a run of neighbouring rows of one sequence, so a prompt decodes each key about once for 32 / group rows
- * and a decoding sequence is a tile of one row.  Chunks begin at multiples of 64 positions, whatever the row, and a
- * query handles only the part of a chunk that it sees: its result is a function of its own q, position and keys,
- * and the same bits come out in any tile, batch or chunking of the prompt.  The inner loops are kernel/attention.h.
+ *     for each span of the unit, from nothing:
+ *         for each chunk of 64 positions that the tile sees:
+ *             the chunk's K and V in the kernel's form in the worker's scratch, once for all queries of the unit
+ *             all queries: scores -> running softmax (Milakov and Gimelshein 2018, arXiv:1805.02867) -> weighted sum of V
+ *         the span's maximum, sum and weighted sum join those of the spans before, in rising order
  *
- * Keys are stored in that header's groups of 16 positions when the block is a multiple of 16.  Small blocks, and
- * MLA's latent rows where V aliases K, stay in rows and are turned around in the scratch.
+ * A query's result is thus a function of its own q, position and keys: chunks and spans begin at fixed positions
+ * whatever the row, a query handles only the part that it sees, and spans are joined in the same order whether one
+ * worker went through them (the running total) or several (parts in the step's memory, joined in a second pass).  The
+ * same bits come out in any tile, batch, chunking of the prompt or number of threads.
+ *
+ * That freedom is used twice.  A long context that would keep one worker busy while others wait is cut into a unit for
+ * each span.  And sequences that decode behind the same blocks (a system prompt: kv/prefix.h) share a unit for each
+ * span that all of them see whole: its keys and values are read and decoded once for all.
+ *
+ * Units go through the task table with their loads, prompts' tiles and single rows side by side.
+ *
+ * Keys are stored in kernel/attention.h's groups of 16 positions when the block is a multiple of 16.  Small blocks, and
+ * MLA's latent rows where V aliases K, stay in rows and are turned around on the way to the scratch.
  */
 #include "kernel/attention.h"
 #include "op/context.h"
@@ -21,7 +32,13 @@
 #include <math.h>
 #include <string.h>
 
-enum { QUERIES = 32 }; /* query vectors of a task */
+enum {
+    QUERIES = 128,      /* query vectors of a unit at most, whatever the kernel */
+    SPAN = 1024,        /* positions; part of the results' bits */
+    SLAB = 4096,        /* rows that are planned at once */
+    SHARE_GROUPS = 8,   /* prefixes that a new row is compared with */
+    PART_BYTES = 8 << 20, /* memory for results of spans */
+};
 
 /* ---- rows of the cache ------------------------------------------------------------ */
 
@@ -75,7 +92,7 @@ void sg_op_kv_write(sg_ops *ops, const sg_kv_layer *kv, const sg_rows *rows, con
 {
     if (rows->nrow <= 0)
         return;
-    write_job j = {sg_attention_kernel_find(ops->isa),
+    write_job j = {sg_attention_vector_find(ops->isa),
                    kv,
                    rows,
                    k,
@@ -86,7 +103,21 @@ void sg_op_kv_write(sg_ops *ops, const sg_kv_layer *kv, const sg_rows *rows, con
     sg_pool_run(ops->pool, write_task, &j, (rows->nrow + j.step - 1) / j.step);
 }
 
-/* ---- attention --------------------------------------------------------------------- */
+/* ---- units ------------------------------------------------------------------------- */
+
+typedef struct tile {
+    int32_t at, n;       /* rows list[at .. at + n) */
+    int32_t span0, span1; /* spans that some row sees */
+    int32_t shared;      /* spans below this one are done by shared units */
+    bool parts;          /* results of spans go to memory */
+} tile;
+
+typedef struct unit {
+    int32_t at, n;         /* rows list[at .. at + n) */
+    int32_t span0, span1;
+    int16_t head0, head1;  /* KV heads */
+    bool parts;
+} unit;
 
 typedef struct attention_job {
     const sg_attention_kernel *kernel;
@@ -97,32 +128,32 @@ typedef struct attention_job {
     const sg_kv_layer *kv;
     const sg_rows *rows;
     sg_ops *ops;
-    const int32_t *tiles; /* [ntile + 1] first row of each tile, then nrow */
+    int row0, nrow;       /* the slab */
     int group;            /* query heads of a KV head */
-    int nsplit;           /* pieces of a group */
+    int queries;          /* of a unit at most */
+    int piece;            /* query heads of a group that are handled at once */
+    int heads;            /* KV heads of a unit */
+    tile *tiles;
+    unit *units;
+    int32_t *list, nlist; /* rows, unit by unit */
+    int32_t *part;        /* [nrow] where the parts of a row begin, or -1 */
+    int32_t ntile, nunit, npart, part_max;
+    float *parts;         /* [npart][nhead][part_width] */
+    bool plain;           /* no unit writes parts */
 } attention_job;
 
-/* The worker's memory during a task. */
-typedef struct scratch {
-    float *kt, *v;  /* [4][dk][16], [64][dv] */
-    float *acc, *s; /* [QUERIES][dv], [QUERIES][64] */
-    float *row;     /* [dk] */
-    float most[QUERIES], sum[QUERIES], slope[QUERIES];
-    int first[QUERIES], end[QUERIES];
-    const float *q[QUERIES];
-} scratch;
+enum { TILES_MAX = SLAB, LIST_MAX = 4 * SLAB };
 
-static scratch *scratch_of(const attention_job *j, int worker)
+/* What a plan needs beside the parts. */
+static size_t plan_bytes(void)
 {
-    size_t dk = (size_t)j->kv->dk, dv = (size_t)j->kv->dv;
-    scratch *s = sg_ops_worker(j->ops, worker);
-    s->kt = (float *)((unsigned char *)s + ((sizeof *s + 63) & ~(size_t)63));
-    s->v = s->kt + SG_KV_CHUNK * dk;
-    s->s = s->v + SG_KV_CHUNK * ((dv + 15) & ~(size_t)15);
-    s->acc = s->s + (size_t)QUERIES * SG_KV_CHUNK;
-    s->row = s->acc + (size_t)QUERIES * ((dv + 15) & ~(size_t)15);
-    return s;
+    return TILES_MAX * sizeof(tile) + SG_TASKS_MAX * sizeof(unit) + (LIST_MAX + SLAB) * sizeof(int32_t);
 }
+
+size_t sg_attention_plan_bytes(void) { return plan_bytes() + PART_BYTES + 256; }
+
+/* A part: maximum, sum, [dv] weighted sum. */
+static size_t part_width(const sg_kv_layer *kv) { return (size_t)kv->dv + 2; }
 
 /* Positions [first, end) that row r sees. */
 static void visible(const attention_job *j, int r, int *first, int *end)
@@ -138,20 +169,44 @@ static void visible(const attention_job *j, int r, int *first, int *end)
     }
 }
 
-/* Rows [at, at + n) of a block as columns of kt, from lane `lane` of the chunk on. */
-static void turn_rows(const attention_job *j, scratch *s, const unsigned char *rows, int lane, int n)
+static const int32_t *table_of(const attention_job *j, int r) { return j->rows->table[j->rows->seq[r]]; }
+
+/* ---- the worker's memory -------------------------------------------------------------- */
+
+typedef struct scratch {
+    void *queries, *k, *v;
+    float *s, *acc, *total; /* scores; [queries][dv] of the span, of all spans */
+    float sum[QUERIES * 16], most[QUERIES], total_sum[QUERIES], total_most[QUERIES], slope[QUERIES];
+    int first[QUERIES], end[QUERIES], row[QUERIES], head[QUERIES];
+    const float *q[QUERIES];
+} scratch;
+
+static size_t up64(size_t n) { return (n + 63) & ~(size_t)63; }
+
+static size_t scratch_bytes(const sg_attention_kernel *k, int nquery, int dk, int dv)
 {
-    const sg_kv_layer *kv = j->kv;
-    for (int i = 0; i < n; i++) {
-        j->kernel->load_v(kv->type, s->row, rows + (size_t)i * kv->k_row_bytes, kv->k_row_bytes, 1, kv->dk);
-        float *kt =
-            s->kt + (size_t)((lane + i) / SG_KV_GROUP) * (size_t)kv->dk * SG_KV_GROUP + (lane + i) % SG_KV_GROUP;
-        for (int d = 0; d < kv->dk; d++)
-            kt[(size_t)d * SG_KV_GROUP] = s->row[d];
-    }
+    return up64(sizeof(scratch)) + k->query_bytes(nquery, dk) + k->k_bytes(dk) + k->v_bytes(dv) + k->score_bytes(nquery) +
+           2 * up64((size_t)nquery * (size_t)dv * sizeof(float));
 }
 
-/* Positions [c, c + n) of a sequence as float32 in the scratch. */
+static scratch *scratch_of(const attention_job *j, int worker)
+{
+    const sg_attention_kernel *k = j->kernel;
+    unsigned char *p = sg_ops_worker(j->ops, worker);
+    scratch *s = (scratch *)(void *)p;
+    p += up64(sizeof *s);
+    s->queries = p;
+    s->k = p += k->query_bytes(j->queries, j->kv->dk);
+    s->v = p += k->k_bytes(j->kv->dk);
+    s->s = (float *)(void *)(p += k->v_bytes(j->kv->dv));
+    s->acc = (float *)(void *)(p += k->score_bytes(j->queries));
+    s->total = (float *)(void *)(p + up64((size_t)j->queries * (size_t)j->kv->dv * sizeof(float)));
+    return s;
+}
+
+/* ---- chunks and spans ------------------------------------------------------------------- */
+
+/* Positions [c, c + n) of a sequence in the kernel's form. */
 static void load_chunk(const attention_job *j, const int32_t *table, int head, int c, int n, scratch *s)
 {
     const sg_kv_layer *kv = j->kv;
@@ -162,134 +217,363 @@ static void load_chunk(const attention_job *j, const int32_t *table, int head, i
         if (groups && run > SG_KV_GROUP)
             run = SG_KV_GROUP;
         if (groups)
-            j->kernel->load_k(kv->type, s->kt + (size_t)(i / SG_KV_GROUP) * (size_t)kv->dk * SG_KV_GROUP,
-                              k_row(kv, block, head, at), kv->dk);
+            j->kernel->load_k(kv->type, s->k, i / SG_KV_GROUP, k_row(kv, block, head, at), kv->dk);
         else
-            turn_rows(j, s, k_row(kv, block, head, at), i, run);
-        j->kernel->load_v(kv->type, s->v + (size_t)i * (size_t)kv->dv, v_row(kv, block, head, at), kv->v_row_bytes, run,
-                          kv->dv);
+            j->kernel->load_turned(kv->type, s->k, i, k_row(kv, block, head, at), kv->k_row_bytes, run, kv->dk);
+        j->kernel->load_v(kv->type, s->v, i, v_row(kv, block, head, at), kv->v_row_bytes, run, kv->dv);
         i += run;
     }
 }
 
-/* The sink joins the sum; then out = acc / sum. */
-static void finish(const attention_job *j, scratch *s, int i, float *out, int head)
+/* All queries against positions [c, end) of a chunk. */
+static void run_chunk(const attention_job *j, const int32_t *table, int kv_head, int c, int end, int nquery, scratch *s)
 {
-    int dv = j->kv->dv;
-    const float *acc = s->acc + (size_t)i * (size_t)dv;
-    float sum = s->sum[i], scale = 1;
+    int n = end - c < SG_KV_CHUNK ? end - c : SG_KV_CHUNK, from = nquery, to = 0;
+    for (int i = 0; i < nquery; i++) {
+        int first, last;
+        visible(j, s->row[i], &first, &last);
+        s->first[i] = first > c ? first - c : 0;
+        s->end[i] = last < c + n ? last - c : n;
+        if (s->first[i] >= s->end[i]) {
+            s->first[i] = s->end[i] = 0;
+            continue;
+        }
+        from = i < from ? i : from;
+        to = i + 1;
+    }
+    if (from >= to)
+        return;
+    load_chunk(j, table, kv_head, c, n, s);
+    j->kernel->chunk(&(sg_attention_chunk){.type = j->kv->type,
+                                           .from = from / 16 * 16,
+                                           .to = (to + 15) / 16 * 16 < nquery ? (to + 15) / 16 * 16 : nquery,
+                                           .dk = j->kv->dk,
+                                           .dv = j->kv->dv,
+                                           .n = n,
+                                           .base = c,
+                                           .q = s->q,
+                                           .queries = s->queries,
+                                           .k = s->k,
+                                           .v = s->v,
+                                           .first = s->first,
+                                           .end = s->end,
+                                           .slope = j->a->alibi ? s->slope : NULL,
+                                           .scale = j->a->scale,
+                                           .softcap = j->a->softcap,
+                                           .most = s->most,
+                                           .sum = s->sum,
+                                           .acc = s->acc,
+                                           .s = s->s});
+}
+
+/* A span's result joins a query's total.  A span of which the query saw nothing (sum 0) changes nothing; the first one
+ * that it saw is copied. */
+static void join(float *most, float *sum, float *acc, float span_most, float span_sum, const float *span_acc, int dv)
+{
+    if (span_sum == 0)
+        return;
+    if (*sum == 0) {
+        *most = span_most;
+        *sum = span_sum;
+        memcpy(acc, span_acc, (size_t)dv * sizeof *acc);
+        return;
+    }
+    float top = span_most > *most ? span_most : *most, a = expf(*most - top), b = expf(span_most - top);
+    *most = top;
+    *sum = *sum * a + span_sum * b;
+    for (int d = 0; d < dv; d++)
+        acc[d] = acc[d] * a + span_acc[d] * b;
+}
+
+/* The sink joins the sum; then out = acc / sum. */
+static void put_out(const attention_job *j, float *out, int head, float most, float sum, const float *acc)
+{
+    float scale = 1;
     if (j->a->sinks) {
-        float sink = j->a->sinks[head], most = sink > s->most[i] ? sink : s->most[i];
-        scale = expf(s->most[i] - most);
-        sum = sum * scale + expf(sink - most);
+        float sink = j->a->sinks[head], top = sink > most ? sink : most;
+        scale = expf(most - top);
+        sum = sum * scale + expf(sink - top);
     }
     scale /= sum;
-    for (int d = 0; d < dv; d++)
+    for (int d = 0; d < j->kv->dv; d++)
         out[d] = acc[d] * scale;
+}
+
+static float *part_of(const attention_job *j, int r, int span, int head)
+{
+    return j->parts + ((size_t)(j->part[r - j->row0] + span) * (size_t)j->a->nhead + (size_t)head) * part_width(j->kv);
+}
+
+static float sum_lanes(const float *s)
+{
+    float t[8];
+    for (int i = 0; i < 8; i++)
+        t[i] = s[i] + s[i + 8];
+    for (int half = 4; half; half /= 2)
+        for (int i = 0; i < half; i++)
+            t[i] += t[i + half];
+    return t[0];
+}
+
+static void run_span(const attention_job *j, const unit *u, int kv_head, int span, int nquery, scratch *s)
+{
+    int dv = j->kv->dv, lo = INT32_MAX, hi = 0;
+    for (int i = 0; i < nquery; i++) {
+        int first, end;
+        visible(j, s->row[i], &first, &end);
+        lo = first < lo ? first : lo;
+        hi = end > hi ? end : hi;
+        s->most[i] = -FLT_MAX;
+    }
+    lo = lo > span * SPAN ? lo : span * SPAN;
+    hi = hi < (span + 1) * SPAN ? hi : (span + 1) * SPAN;
+    memset(s->sum, 0, (size_t)nquery * 16 * sizeof(float));
+    memset(s->acc, 0, (size_t)nquery * (size_t)dv * sizeof(float));
+    for (int c = lo / SG_KV_CHUNK * SG_KV_CHUNK; c < hi; c += SG_KV_CHUNK)
+        run_chunk(j, table_of(j, j->list[u->at]), kv_head, c, hi, nquery, s);
+    for (int i = 0; i < nquery; i++) {
+        const float *acc = s->acc + (size_t)i * (size_t)dv;
+        float sum = sum_lanes(s->sum + (size_t)i * 16);
+        if (u->parts) {
+            float *part = part_of(j, s->row[i], span, s->head[i]);
+            part[0] = s->most[i];
+            part[1] = sum;
+            memcpy(part + 2, acc, (size_t)dv * sizeof *acc);
+        } else {
+            join(&s->total_most[i], &s->total_sum[i], s->total + (size_t)i * (size_t)dv, s->most[i], sum, acc, dv);
+        }
+    }
+}
+
+/* ---- tasks --------------------------------------------------------------------------------- */
+
+/* One piece of the query heads of a KV head. */
+static void run_piece(const attention_job *j, const unit *u, int kv_head, int h0, int nh, scratch *s)
+{
+    int nquery = u->n * nh, dv = j->kv->dv;
+    for (int i = 0; i < nquery; i++) {
+        s->row[i] = j->list[u->at + i / nh];
+        s->head[i] = h0 + i % nh;
+        s->q[i] = j->q + (size_t)s->row[i] * j->q_stride + (size_t)s->head[i] * (size_t)j->kv->dk;
+        s->slope[i] = j->a->alibi ? j->a->alibi[s->head[i]] : 0;
+        s->total_sum[i] = 0;
+    }
+    j->kernel->prepare(s->queries, s->q, nquery, j->kv->dk, j->a->scale);
+    for (int span = u->span0; span < u->span1; span++)
+        run_span(j, u, kv_head, span, nquery, s);
+    j->kernel->finish();
+    for (int i = 0; i < nquery && !u->parts; i++)
+        put_out(j, j->out + (size_t)s->row[i] * j->out_stride + (size_t)s->head[i] * (size_t)dv, s->head[i], s->total_most[i],
+                s->total_sum[i], s->total + (size_t)i * (size_t)dv);
 }
 
 static void attention_task(void *arg, int task, int worker)
 {
     const attention_job *j = arg;
-    const sg_kv_layer *kv = j->kv;
-    int split = task % j->nsplit, head = task / j->nsplit % kv->nkv, tile = task / j->nsplit / kv->nkv;
-    int r0 = j->tiles[tile], nrow = j->tiles[tile + 1] - r0;
-    int h0 = split * QUERIES, nh = j->group - h0 < QUERIES ? j->group - h0 : QUERIES;
-    h0 += head * j->group;
-
+    const unit *u = &j->units[task];
     scratch *s = scratch_of(j, worker);
-    memset(s->acc, 0, (size_t)(nrow * nh) * (size_t)kv->dv * sizeof(float));
-    int lo = INT32_MAX, hi = 0, nquery = nrow * nh;
-    for (int i = 0; i < nquery; i++) {
-        int r = r0 + i / nh, h = h0 + i % nh, first, end;
-        visible(j, r, &first, &end);
-        lo = first < lo ? first : lo;
-        hi = end > hi ? end : hi;
-        s->q[i] = j->q + (size_t)r * j->q_stride + (size_t)h * (size_t)kv->dk;
-        s->slope[i] = j->a->alibi ? j->a->alibi[h] : 0;
-        s->most[i] = -FLT_MAX;
-        s->sum[i] = 0;
-    }
-    const int32_t *table = j->rows->table[j->rows->seq[r0]];
-    for (int c = lo / SG_KV_CHUNK * SG_KV_CHUNK; c < hi; c += SG_KV_CHUNK) {
-        int n = hi - c < SG_KV_CHUNK ? hi - c : SG_KV_CHUNK, from = nquery, to = 0;
-        load_chunk(j, table, head, c, n, s);
-        for (int i = 0; i < nquery; i++) { /* those who see something of it are neighbours: ranges move with the row */
-            int first, end;
-            visible(j, r0 + i / nh, &first, &end);
-            s->first[i] = first > c ? first - c : 0;
-            s->end[i] = end < c + n ? end - c : n;
-            if (s->first[i] >= s->end[i])
-                continue;
-            from = i < from ? i : from;
-            to = i + 1;
+    for (int head = u->head0; head < u->head1; head++)
+        for (int h = 0; h < j->group; h += j->piece)
+            run_piece(j, u, head, head * j->group + h, j->group - h < j->piece ? j->group - h : j->piece, s);
+}
+
+/* Join the parts of the tiles that have them. */
+static void join_task(void *arg, int task, int worker)
+{
+    const attention_job *j = arg;
+    const tile *t = &j->tiles[task];
+    scratch *s = scratch_of(j, worker);
+    for (int i = 0; i < t->n && t->parts; i++)
+        for (int h = 0, r = j->list[t->at + i]; h < j->a->nhead; h++) {
+            float most = 0, sum = 0;
+            for (int span = t->span0; span < t->span1; span++) {
+                const float *part = part_of(j, r, span, h);
+                join(&most, &sum, s->total, part[0], part[1], part + 2, j->kv->dv);
+            }
+            put_out(j, j->out + (size_t)r * j->out_stride + (size_t)h * (size_t)j->kv->dv, h, most, sum, s->total);
         }
-        if (from >= to)
-            continue;
-        j->kernel->chunk(&(sg_attention_chunk){.nquery = to - from,
-                                               .dk = kv->dk,
-                                               .dv = kv->dv,
-                                               .n = n,
-                                               .base = c,
-                                               .q = s->q + from,
-                                               .kt = s->kt,
-                                               .v = s->v,
-                                               .first = s->first + from,
-                                               .end = s->end + from,
-                                               .slope = j->a->alibi ? s->slope + from : NULL,
-                                               .scale = j->a->scale,
-                                               .softcap = j->a->softcap,
-                                               .most = s->most + from,
-                                               .sum = s->sum + from,
-                                               .acc = s->acc + (size_t)from * (size_t)kv->dv,
-                                               .s = s->s});
-    }
-    for (int r = 0; r < nrow; r++)
-        for (int h = 0; h < nh; h++)
-            finish(j, s, r * nh + h, j->out + (size_t)(r0 + r) * j->out_stride + (size_t)(h0 + h) * (size_t)kv->dv,
-                   h0 + h);
 }
 
-/* Runs of rows of one sequence, `most` at a time.  Returns their number. */
-static int make_tiles(int32_t *tiles, const sg_rows *rows, int most)
+/* ---- the plan -------------------------------------------------------------------------------- */
+
+/* Runs of rows of one sequence, `most` at a time. */
+static void make_tiles(attention_job *j, int most)
 {
-    int n = 0;
-    for (int r = 0; r < rows->nrow; r++)
-        if (r == 0 || rows->seq[r] != rows->seq[r - 1] || r - tiles[n - 1] == most)
-            tiles[n++] = r;
-    tiles[n] = rows->nrow;
-    return n;
+    for (int r = j->row0; r < j->row0 + j->nrow; r++) {
+        tile *t = &j->tiles[j->ntile - 1];
+        int first, end;
+        visible(j, r, &first, &end);
+        if (r == j->row0 || j->rows->seq[r] != j->rows->seq[r - 1] || t->n == most) {
+            t = &j->tiles[j->ntile++];
+            *t = (tile){.at = j->nlist, .span0 = first / SPAN, .span1 = 1};
+        }
+        j->list[j->nlist++] = r;
+        j->part[r - j->row0] = -1;
+        t->n++;
+        t->span0 = first / SPAN < t->span0 ? first / SPAN : t->span0;
+        t->span1 = (end + SPAN - 1) / SPAN > t->span1 ? (end + SPAN - 1) / SPAN : t->span1;
+    }
 }
 
-/* The task table: (tile, KV head, piece of the group), with the tile's longest range as its load. */
-static void run_units(attention_job *j, int ntile)
+static uint64_t unit_load(const attention_job *j, int nrow, int npos)
 {
-    int per = j->kv->nkv * j->nsplit;
-    if ((int64_t)ntile * per > SG_TASKS_MAX) {
-        sg_pool_run(j->ops->pool, attention_task, j, ntile * per);
-        return;
+    return sg_load_attention(nrow * j->group, npos, j->kv->dk, j->kv->dv) * (uint64_t)j->heads;
+}
+
+static int positions(const attention_job *j, const tile *t, int span0, int span1)
+{
+    int first, end, last;
+    visible(j, j->list[t->at], &first, &end);
+    visible(j, j->list[t->at + t->n - 1], &last, &end);
+    first = first > span0 * SPAN ? first : span0 * SPAN;
+    end = end < span1 * SPAN ? end : span1 * SPAN;
+    return end > first ? end - first : 0;
+}
+
+/* Give a tile's rows memory for the parts of their spans; false when there is none left. */
+static bool want_parts(attention_job *j, tile *t)
+{
+    int need = t->n * t->span1;
+    if (t->parts)
+        return true;
+    if (need > j->part_max - j->npart)
+        return false;
+    for (int i = 0; i < t->n; i++)
+        j->part[j->list[t->at + i] - j->row0] = j->npart + i * t->span1;
+    j->npart += need;
+    t->parts = true;
+    j->plain = false;
+    return true;
+}
+
+static void add_units(attention_job *j, const unit *u, int npos)
+{
+    SG_ASSERT(j->nunit + (j->kv->nkv + j->heads - 1) / j->heads <= SG_TASKS_MAX);
+    for (int h = 0; h < j->kv->nkv; h += j->heads) {
+        unit *to = &j->units[j->nunit++];
+        *to = *u;
+        to->head0 = (int16_t)h;
+        to->head1 = (int16_t)(h + j->heads < j->kv->nkv ? h + j->heads : j->kv->nkv);
+        sg_tasks_add(&j->ops->tasks, unit_load(j, u->n, npos));
     }
-    sg_tasks *t = &j->ops->tasks;
-    sg_tasks_clear(t);
-    for (int i = 0; i < ntile; i++) {
-        int nrow = j->tiles[i + 1] - j->tiles[i], first, end, last, nh = j->group < QUERIES ? j->group : QUERIES;
-        visible(j, j->tiles[i], &first, &last);
-        visible(j, j->tiles[i + 1] - 1, &last, &end);
-        uint64_t load = sg_load_attention(nrow * nh, end - first, j->kv->dk, j->kv->dv);
-        for (int u = 0; u < per; u++)
-            sg_tasks_add(t, load);
+}
+
+/* Single rows that see the whole of a span, all of it in the same blocks. */
+static bool may_share(const attention_job *j, const tile *t, int span)
+{
+    int first, end;
+    visible(j, j->list[t->at], &first, &end);
+    return t->n == 1 && t->shared == span && first <= span * SPAN && end >= (span + 1) * SPAN;
+}
+
+static bool same_blocks(const attention_job *j, const tile *a, const tile *b, int span)
+{
+    int b0 = span * SPAN / j->kv->block, b1 = ((span + 1) * SPAN - 1) / j->kv->block + 1;
+    const int32_t *x = table_of(j, j->list[a->at]), *y = table_of(j, j->list[b->at]);
+    return memcmp(x + b0, y + b0, (size_t)(b1 - b0) * sizeof *x) == 0;
+}
+
+/* Units for one span of tiles that share it: members are tiles `next` leads through from `head`. */
+static void share_units(attention_job *j, const int16_t *next, int head, int span)
+{
+    int most = j->queries / j->piece;
+    for (int m = head; m >= 0;) {
+        unit u = {.at = j->nlist, .span0 = span, .span1 = span + 1, .parts = true};
+        int begin = m, count = 0;
+        for (int i = m; i >= 0 && count < most; i = next[i])
+            count++;
+        if (count < 2 || j->nlist + count > LIST_MAX || j->nunit + j->kv->nkv > SG_TASKS_MAX - j->ntile * j->kv->nkv)
+            return; /* the tiles' own units have their place */
+        for (int i = 0; i < count; i++, m = next[m])
+            if (!want_parts(j, &j->tiles[m]))
+                return;
+        for (int i = 0, t = begin; i < count; i++, t = next[t])
+            j->list[j->nlist++] = j->list[j->tiles[t].at];
+        u.n = count;
+        add_units(j, &u, SPAN);
+        for (int i = 0, t = begin; i < count; i++, t = next[t])
+            j->tiles[t].shared = span + 1;
     }
-    sg_pool_run_tasks(j->ops->pool, attention_task, j, t);
+}
+
+/* Spans from 0 on that several rows read through the same blocks. */
+static void share_spans(attention_job *j)
+{
+    int16_t next[TILES_MAX];
+    for (int span = 0, found = 1; found && j->kv->block <= SPAN; span++) {
+        int head[SHARE_GROUPS], tail[SHARE_GROUPS], ngroup = 0;
+        found = 0;
+        for (int i = 0; i < j->ntile; i++) {
+            int g = 0;
+            next[i] = -1;
+            if (!may_share(j, &j->tiles[i], span))
+                continue;
+            while (g < ngroup && !same_blocks(j, &j->tiles[head[g]], &j->tiles[i], span))
+                g++;
+            if (g == SHARE_GROUPS)
+                continue;
+            if (g < ngroup) {
+                next[tail[g]] = (int16_t)i;
+                found = 1;
+            } else {
+                head[ngroup++] = i;
+            }
+            tail[g] = i;
+        }
+        for (int g = 0; g < ngroup && found; g++)
+            if (next[head[g]] >= 0)
+                share_units(j, next, head[g], span);
+    }
+}
+
+static void make_units(attention_job *j)
+{
+    uint64_t total = 0;
+    for (int i = 0; i < j->ntile; i++)
+        total += unit_load(j, j->tiles[i].n, positions(j, &j->tiles[i], 0, j->tiles[i].span1)) * (uint64_t)(j->kv->nkv / j->heads);
+    uint64_t large = total / (uint64_t)(4 * j->ops->nworker);
+    for (int i = j->ntile - 1; i >= 0; i--) {
+        tile *t = &j->tiles[i];
+        int from = t->shared > t->span0 ? t->shared : t->span0, left = SG_TASKS_MAX - j->nunit - (i + 1) * j->kv->nkv;
+        bool cut = j->ops->nworker > 1 && t->span1 - from > 1 && unit_load(j, t->n, positions(j, t, from, t->span1)) > large &&
+                   (t->span1 - from) * j->kv->nkv < left && want_parts(j, t);
+        for (int span = from; span < t->span1; span += cut ? 1 : t->span1 - from) {
+            unit u = {.at = t->at, .n = t->n, .span0 = span, .span1 = cut ? span + 1 : t->span1, .parts = t->parts};
+            add_units(j, &u, positions(j, t, u.span0, u.span1));
+        }
+    }
+}
+
+static void run_slab(attention_job *j)
+{
+    unsigned char *p = sg_ops_scratch(j->ops, SG_SCRATCH_ATTENTION, sg_attention_plan_bytes());
+    j->ntile = j->nunit = j->npart = j->nlist = 0;
+    j->plain = true;
+    j->tiles = (tile *)(void *)p;
+    j->units = (unit *)(void *)(p += TILES_MAX * sizeof(tile));
+    j->list = (int32_t *)(void *)(p += SG_TASKS_MAX * sizeof(unit));
+    j->part = j->list + LIST_MAX;
+    j->parts = (float *)(void *)(p + (LIST_MAX + SLAB) * sizeof(int32_t));
+    size_t width = part_width(j->kv) * (size_t)j->a->nhead * sizeof(float);
+    j->part_max = (int)(PART_BYTES / width);
+    sg_tasks_clear(&j->ops->tasks);
+    make_tiles(j, j->piece == j->group ? j->queries / j->group : 1);
+    j->heads = 1; /* of a unit; more when there would be too many units */
+    while ((int64_t)j->ntile * ((j->kv->nkv + j->heads - 1) / j->heads) > SG_TASKS_MAX / 2)
+        j->heads *= 2;
+    if (j->heads == 1)
+        share_spans(j);
+    make_units(j);
+    sg_pool_run_tasks(j->ops->pool, attention_task, j, &j->ops->tasks);
+    if (!j->plain)
+        sg_pool_run(j->ops->pool, join_task, j, j->ntile);
 }
 
 void sg_op_attention(sg_ops *ops, float *out, size_t out_stride, const float *q, size_t q_stride, const sg_attention *a,
                      const sg_kv_layer *kv, const sg_rows *rows)
 {
-    if (rows->nrow <= 0)
-        return;
     SG_ASSERT(kv->dk <= SG_HEAD_DIM_MAX && kv->dv <= SG_HEAD_DIM_MAX && a->nhead % kv->nkv == 0);
-    int32_t *tiles = sg_ops_scratch(ops, SG_SCRATCH_ROWS, ((size_t)rows->nrow + 1) * sizeof *tiles);
-    attention_job j = {.kernel = sg_attention_kernel_find(ops->isa),
+    attention_job j = {.kernel = sg_attention_kernel_find(ops->isa, kv->type, kv->dk, kv->dv, grouped(kv)),
                        .out = out,
                        .q = q,
                        .out_stride = out_stride,
@@ -297,10 +581,15 @@ void sg_op_attention(sg_ops *ops, float *out, size_t out_stride, const float *q,
                        .a = a,
                        .kv = kv,
                        .rows = rows,
-                       .ops = ops,
-                       .tiles = tiles};
+                       .ops = ops};
+    j.queries = j.kernel->queries;
+    while (j.queries > 16 && scratch_bytes(j.kernel, j.queries, kv->dk, kv->dv) > SG_WORKER_BYTES)
+        j.queries /= 2;
+    SG_ASSERT(scratch_bytes(j.kernel, j.queries, kv->dk, kv->dv) <= SG_WORKER_BYTES);
     j.group = a->nhead / kv->nkv;
-    j.nsplit = (j.group + QUERIES - 1) / QUERIES;
-    int ntile = make_tiles(tiles, rows, j.group < QUERIES ? QUERIES / j.group : 1);
-    run_units(&j, ntile);
+    j.piece = j.group < j.queries ? j.group : j.queries;
+    for (j.row0 = 0; j.row0 < rows->nrow; j.row0 += SLAB) {
+        j.nrow = rows->nrow - j.row0 < SLAB ? rows->nrow - j.row0 : SLAB;
+        run_slab(&j);
+    }
 }

@@ -24,6 +24,8 @@ sg_status sg_ops_open(sg_ops **out, const sg_ops_options *options, sg_error *err
     }
     if (st == SG_OK)
         st = sg_tasks_init(&ops->tasks, SG_TASKS_MAX, err);
+    if (st == SG_OK)
+        st = sg_ops_grow(ops, SG_SCRATCH_ATTENTION, sg_attention_plan_bytes(), err);
     if (st != SG_OK) {
         sg_ops_close(ops);
         return st;
@@ -81,12 +83,10 @@ sg_status sg_ops_reserve(sg_ops *ops, int nrow, int width, sg_error *err)
             sg_act_row_bytes((sg_act)act, (int)w) * (act == SG_ACT_Q8 ? 2 : 1); /* refined layers: two terms */
         row = bytes > row ? bytes : row;
     }
-    size_t act, rows;
-    if (__builtin_mul_overflow(n, row + 9 * sizeof(void *) + 64, &act) || act > SIZE_MAX - 4096 ||
-        __builtin_mul_overflow(n, 4 * sizeof(int32_t), &rows))
+    size_t act;
+    if (__builtin_mul_overflow(n, row + 9 * sizeof(void *) + 64, &act) || act > SIZE_MAX - 4096)
         return sg_fail_nomem(err, "the operations' scratch memory");
-    SG_TRY(sg_ops_grow(ops, SG_SCRATCH_ACT, act + 4096, err));
-    return sg_ops_grow(ops, SG_SCRATCH_ROWS, rows, err);
+    return sg_ops_grow(ops, SG_SCRATCH_ACT, act + 4096, err);
 }
 
 int sg_ops_row_step(const sg_ops *ops, int nrow, int work)

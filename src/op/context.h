@@ -12,7 +12,7 @@
 typedef enum sg_scratch_slot {
     SG_SCRATCH_ACT,     /* activation rows in a kernel's form, and pointers to rows (op/linear.c) */
     SG_SCRATCH_EXPERTS, /* gathered rows and their results (op/experts.c) */
-    SG_SCRATCH_ROWS,    /* task lists over rows (op/attention.c) */
+    SG_SCRATCH_ATTENTION, /* the plan and the results of spans (op/attention.c); fixed size */
     SG_SCRATCH_END,
 } sg_scratch_slot;
 
@@ -35,6 +35,9 @@ struct sg_ops {
     sg_scratch slot[SG_SCRATCH_END];
     sg_tasks tasks; /* of the running op */
 };
+
+/* Bytes of the attention slot. */
+size_t sg_attention_plan_bytes(void);
 
 /* Make a slot at least that large; its contents are lost when it grows.  SG_E_NOMEM leaves it as it was. */
 sg_status sg_ops_grow(sg_ops *ops, sg_scratch_slot slot, size_t bytes, sg_error *err);

@@ -1,0 +1,340 @@
+/* kernel/attention_amx.c - attention with AMX tiles: bfloat16 products, float32 sums, softmax in AVX-512.
+ *
+ *     S [16 queries][64 positions]  =  Q [16][dk]  x  K [dk][64]            dk / 32 steps, four C tiles
+ *     P = 2^((S - most) log2 e), two bfloat16 terms
+ *     acc [16][dv]  =  acc * keep  +  P [16][64]  x  V [64][dv]             2 steps, dv / 64 times four C tiles
+ *
+ * One bfloat16 has 8 bits, a cached half float 11 and a query 24: everything is split into two terms, x = hi + lo, 16 bits
+ * together, and a product is hi hi + lo hi + hi lo; lo lo is below 2^-16 of it.  A cache in bfloat16 has no lo.  A step
+ * of all products is 3 x 16 cycles for 16 x 64 x 32 multiply-adds, so that the tiles could reach a third of their rate,
+ * 1 TFLOP/s a thread; the softmax, 16 scores in about 12 cycles, and the stores of tiles take about as long again.
+ *
+ * Keys and values are brought into the form of B tiles, [16 pairs][16][2], once for all queries of the unit:
+ *
+ *     K   [dk / 32 steps][4 groups][hi, lo]   pairs of dimensions of 16 positions
+ *     V   [2 steps][dv / 16][hi, lo]          pairs of positions of 16 dimensions; 0 from position n on
+ *     Q   [blocks of 16 queries][dk / 32 steps][hi, lo]   A tiles [16 queries][32 dimensions], times the scale; 0 where
+ *                                             there is no query or dimension
+ *
+ * The hi term of a cached value is cut off, not rounded, because that is one instruction for a pair; lo then is exact for
+ * half floats.  A row of a tile is computed from that row of A alone and all 16 rows are always computed, so a
+ * query's bits do not depend on the others.  A query that sees nothing of a chunk keeps its sums as they are,
+ * though its block passes through the tiles.
+ */
+#include "kernel/amx.h"
+#include "kernel/attention.h"
+#include "kernel/vec.h"
+
+enum { TILE = 1024, PAIR = 2 * TILE, BLOCK = 16, UNIT_QUERIES = 128 };
+
+static int steps_of(int dk) { return (dk + 31) / 32; }
+static int blocks_of(int nquery) { return (nquery + BLOCK - 1) / BLOCK; }
+static size_t query_bytes(int nquery, int dk) { return (size_t)(blocks_of(nquery) * steps_of(dk)) * PAIR; }
+static size_t k_bytes(int dk) { return (size_t)steps_of(dk) * 4 * PAIR; }
+static size_t v_bytes(int dv) { return (size_t)(dv / 16) * 2 * PAIR; }
+
+/* Scores of a block, products of a block with values, probabilities as A tiles. */
+static size_t score_bytes(int nquery)
+{
+    (void)nquery;
+    return 2 * BLOCK * SG_KV_CHUNK * sizeof(float) + 2 * PAIR;
+}
+
+/* ---- two terms ----------------------------------------------------------------------- */
+
+#define HIGH _mm512_set1_epi32((int)0xffff0000)
+
+/* Upper halves of a (lower half of the result's pairs) and of b. */
+VEC_INLINE __m512i pair_high(__m512i a, __m512i b) { return _mm512_ternarylogic_epi32(_mm512_srli_epi32(a, 16), b, HIGH, 0xf8); }
+
+/* Lines of the hi and lo tiles for 16 pairs (a, b); `exact`: at most 16 bits, else lo is rounded. */
+VEC_INLINE void put_pairs(uint8_t *tile, v16 a, v16 b, const bool low, const bool exact)
+{
+    __m512i x = _mm512_castps_si512(a), y = _mm512_castps_si512(b);
+    _mm512_store_si512(tile, pair_high(x, y));
+    if (!low)
+        return;
+    __m512i u = _mm512_castps_si512(v_sub(a, _mm512_castsi512_ps(_mm512_and_epi32(x, HIGH))));
+    __m512i v = _mm512_castps_si512(v_sub(b, _mm512_castsi512_ps(_mm512_and_epi32(y, HIGH))));
+    if (!exact) {
+        u = _mm512_add_epi32(u, _mm512_set1_epi32(0x8000));
+        v = _mm512_add_epi32(v, _mm512_set1_epi32(0x8000));
+    }
+    _mm512_store_si512(tile + TILE, pair_high(u, v));
+}
+
+/* 32 neighbouring values of a row of an A tile, both terms rounded. */
+VEC_INLINE void put_row(uint8_t *tile, v16 a, v16 b)
+{
+    __m512i hi = (__m512i)_mm512_cvtne2ps_pbh(b, a);
+    __m512i x = _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm512_castsi512_si256(hi)), 16);
+    __m512i y = _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64(hi, 1)), 16);
+    _mm512_store_si512(tile, hi);
+    _mm512_store_si512(tile + TILE, (__m512i)_mm512_cvtne2ps_pbh(v_sub(b, _mm512_castsi512_ps(y)), v_sub(a, _mm512_castsi512_ps(x))));
+}
+
+/* ---- queries, keys, values in tiles ----------------------------------------------------- */
+
+static void prepare(void *queries, const float *const *q, int nquery, int dk, float scale)
+{
+    sg_amx_config c = {.palette = 1};
+    for (int t = 0; t < 8; t++) {
+        c.row_bytes[t] = 64;
+        c.rows[t] = 16;
+    }
+    SG_AMX_CONFIGURE(c);
+    int nstep = steps_of(dk);
+    v16 s = v_set(scale), zero = v_zero();
+    memset(queries, 0, query_bytes(nquery, dk));
+    for (int i = 0; i < nquery; i++)
+        for (int d = 0; d < nstep; d++) {
+            uint8_t *tile = (uint8_t *)queries + (size_t)(i / BLOCK * nstep + d) * PAIR + (size_t)(i % BLOCK) * 64;
+            put_row(tile, v_mul(v_load(q[i] + d * 32), s), d * 32 + 16 < dk ? v_mul(v_load(q[i] + d * 32 + 16), s) : zero);
+        }
+}
+
+static void finish(void) { SG_AMX_RELEASE(); }
+
+/* Dimensions d and d + 1 of a group of keys for d = 0, 2, ...; GET(d) is the vector of dimension d. */
+#define KEY_PAIRS(GET, low, exact)                                                                          \
+    for (int d = 0; d < dk; d += 2)                                                                         \
+    put_pairs(tile + (size_t)(d / 32) * 4 * PAIR + (size_t)(d % 32 / 2) * 64, GET(d), GET(d + 1), low, exact)
+
+static void load_k(sg_dtype type, void *k, int group, const void *stored, int dk)
+{
+    uint8_t *tile = (uint8_t *)k + (size_t)group * PAIR;
+    const uint16_t *h = stored;
+#define HALF(d) v_load_f16(h + (d) * SG_KV_GROUP)
+#define BRAIN(d) v_load_bf16(h + (d) * SG_KV_GROUP)
+#define BYTE(d) v_mul(v_load_i8((const int8_t *)p + 32 + (d) % 32 * SG_KV_GROUP), scale)
+    if (type == SG_F16)
+        KEY_PAIRS(HALF, true, true);
+    else if (type == SG_BF16)
+        KEY_PAIRS(BRAIN, false, true);
+    else
+        for (int b = 0; b < dk / 32; b++) {
+            const uint8_t *p = (const uint8_t *)stored + (size_t)b * 544;
+            v16 scale = v_load_f16((const void *)p);
+            for (int d = 0; d < 32; d += 2)
+                put_pairs(tile + (size_t)b * 4 * PAIR + (size_t)(d / 2) * 64, BYTE(d), BYTE(d + 1), true, false);
+        }
+    if (dk % 32) /* the rest of the last step: dk is a multiple of 16 */
+        for (int t = 0; t < 2; t++)
+            memset(tile + (size_t)(dk / 32) * 4 * PAIR + (size_t)t * TILE + 512, 0, 512);
+}
+
+/* Two rows of values, b NULL: the second one is 0. */
+VEC_INLINE void load_two(sg_dtype type, uint8_t *tile, const uint8_t *a, const uint8_t *b, int dv)
+{
+    static const uint8_t none[34];
+    if (type == SG_Q8_0) {
+        for (int d = 0; d < dv; d += 32, a += 34, b += b ? 34 : 0) {
+            const uint8_t *c = b ? b : none;
+            uint16_t x, y;
+            memcpy(&x, a, sizeof x);
+            memcpy(&y, c, sizeof y);
+            v16 s = v_set(sg_f16_to_f32(x)), t = v_set(sg_f16_to_f32(y));
+            for (int i = 0; i < 2; i++)
+                put_pairs(tile + (size_t)(d / 16 + i) * PAIR, v_mul(v_load_i8((const int8_t *)a + 2 + i * 16), s),
+                          v_mul(v_load_i8((const int8_t *)c + 2 + i * 16), t), true, false);
+        }
+        return;
+    }
+    const uint16_t *x = (const void *)a, *y = (const void *)b;
+    for (int d = 0; d < dv; d += 16)
+        if (type == SG_F16)
+            put_pairs(tile + (size_t)(d / 16) * PAIR, v_load_f16(x + d), b ? v_load_f16(y + d) : v_zero(), true, true);
+        else
+            put_pairs(tile + (size_t)(d / 16) * PAIR, v_load_bf16(x + d), b ? v_load_bf16(y + d) : v_zero(), false, true);
+}
+
+static void load_v(sg_dtype type, void *v, int at, const void *rows, size_t row_bytes, int n, int dv)
+{
+    for (int t = 0; t < n; t += 2) {
+        const uint8_t *a = (const uint8_t *)rows + (size_t)t * row_bytes, *b = t + 1 < n ? a + row_bytes : NULL;
+        uint8_t *tile = (uint8_t *)v + (size_t)((at + t) / 32 * (dv / 16)) * PAIR + (size_t)((at + t) % 32 / 2) * 64;
+        if (type == SG_F16)
+            load_two(SG_F16, tile, a, b, dv);
+        else if (type == SG_BF16)
+            load_two(SG_BF16, tile, a, b, dv);
+        else
+            load_two(SG_Q8_0, tile, a, b, dv);
+    }
+}
+
+/* Values of positions from n on are 0. */
+static void clear_rest(uint8_t *v, int n, int dv)
+{
+    for (int t = (n + 1) / 2 * 2; t < SG_KV_CHUNK; t += 2)
+        for (int d = 0; d < dv / 16; d++)
+            for (int i = 0; i < 2; i++)
+                memset(v + (size_t)(t / 32 * (dv / 16) + d) * PAIR + (size_t)i * TILE + (size_t)(t % 32 / 2) * 64, 0, 64);
+}
+
+/* ---- products --------------------------------------------------------------------------- */
+
+/* One term of A with one of B, for n (1, 2 or 4) C tiles. */
+#define TERM(A, at)                                        \
+    do {                                                   \
+        SG_AMX_LOAD(6, b + (at), 64);                      \
+        SG_AMX_DOT_BF16(0, A, 6);                          \
+        if (n > 1) {                                       \
+            SG_AMX_LOAD(7, b + PAIR + (at), 64);           \
+            SG_AMX_DOT_BF16(1, A, 7);                      \
+        }                                                  \
+        if (n > 2) {                                       \
+            SG_AMX_LOAD(6, b + 2 * PAIR + (at), 64);       \
+            SG_AMX_DOT_BF16(2, A, 6);                      \
+            SG_AMX_LOAD(7, b + 3 * PAIR + (at), 64);       \
+            SG_AMX_DOT_BF16(3, A, 7);                      \
+        }                                                  \
+    } while (0)
+
+/* c [16][64] (n * 16 columns of it) = A x B over nstep steps; B tiles of a step lie b_step bytes from those of the last. */
+VEC_INLINE void product_n(float *c, const uint8_t *a, const uint8_t *b, size_t b_step, int nstep, bool low, const int n)
+{
+    SG_AMX_ZERO(0);
+    if (n > 1)
+        SG_AMX_ZERO(1);
+    if (n > 2) {
+        SG_AMX_ZERO(2);
+        SG_AMX_ZERO(3);
+    }
+    for (int s = 0; s < nstep; s++, a += PAIR, b += b_step) {
+        SG_AMX_LOAD(4, a, 64);
+        TERM(4, 0);
+        SG_AMX_LOAD(5, a + TILE, 64);
+        TERM(5, 0);
+        if (low)
+            TERM(4, TILE);
+    }
+    SG_AMX_STORE(0, c, 256);
+    if (n > 1)
+        SG_AMX_STORE(1, c + 16, 256);
+    if (n > 2) {
+        SG_AMX_STORE(2, c + 32, 256);
+        SG_AMX_STORE(3, c + 48, 256);
+    }
+}
+
+static void product(float *c, const uint8_t *a, const uint8_t *b, size_t b_step, int nstep, bool low, int n)
+{
+    if (n == 4)
+        product_n(c, a, b, b_step, nstep, low, 4);
+    else if (n == 2)
+        product_n(c, a, b, b_step, nstep, low, 2);
+    else
+        product_n(c, a, b, b_step, nstep, low, 1);
+}
+
+/* ---- softmax ------------------------------------------------------------------------------ */
+
+/* 2^x for x <= 0, 0 below -150: within 2 units in the last place (polynomial: Cephes exp2f). */
+VEC_INLINE v16 exp2_of(v16 x)
+{
+    v16 n = v_round(x), r = v_sub(x, n), p = v_set(1.535336188319500e-4f);
+    p = v_fma(p, r, v_set(1.339887440266574e-3f));
+    p = v_fma(p, r, v_set(9.618437357674640e-3f));
+    p = v_fma(p, r, v_set(5.550332471162809e-2f));
+    p = v_fma(p, r, v_set(2.402264791363012e-1f));
+    p = v_fma(p, r, v_set(6.931472028550421e-1f));
+    return v_scale2(v_fma(p, r, v_set(1.0f)), n);
+}
+
+/* What some models do to scores before the mask. */
+static void bend(const sg_attention_chunk *c, int i, float *s)
+{
+    static const float lane[SG_KV_GROUP] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    for (int g = 0; g < 4; g++) {
+        v16 x = v_load(s + g * SG_KV_GROUP);
+        if (c->softcap > 0)
+            x = v_mul(v_tanh(v_div(x, v_set(c->softcap))), v_set(c->softcap));
+        if (c->slope)
+            x = v_fma(v_set(c->slope[i]), v_add(v_load(lane), v_set((float)(c->base + g * SG_KV_GROUP))), x);
+        v_store(s + g * SG_KV_GROUP, x);
+    }
+}
+
+/* Scores s [64] of query i become a row of the two A tiles of probabilities; returns what the old sums are worth. */
+VEC_INLINE float soften(const sg_attention_chunk *c, int i, const float *s, uint8_t *p)
+{
+    const v16 log2e = v_set(1.44269504f), none = v_set(-1e30f); /* times log2 e it is still a number */
+    v16 x0 = v_load(s), x1 = v_load(s + 16), x2 = v_load(s + 32), x3 = v_load(s + 48);
+    int first = c->first[i], end = c->end[i];
+    __mmask64 see = (end >= 64 ? ~0ull : (1ull << end) - 1) & ~((1ull << first) - 1);
+    if (see != ~0ull) {
+        x0 = _mm512_mask_blend_ps((__mmask16)see, none, x0);
+        x1 = _mm512_mask_blend_ps((__mmask16)(see >> 16), none, x1);
+        x2 = _mm512_mask_blend_ps((__mmask16)(see >> 32), none, x2);
+        x3 = _mm512_mask_blend_ps((__mmask16)(see >> 48), none, x3);
+    }
+    float old = c->most[i], now = _mm512_reduce_max_ps(v_max(v_max(x0, x1), v_max(x2, x3)));
+    now = now > old ? now : old;
+    v16 top = v_set(-now * 1.44269504f);
+    x0 = exp2_of(v_fma(x0, log2e, top));
+    x1 = exp2_of(v_fma(x1, log2e, top));
+    x2 = exp2_of(v_fma(x2, log2e, top));
+    x3 = exp2_of(v_fma(x3, log2e, top));
+    put_row(p, x0, x1);
+    put_row(p + PAIR, x2, x3);
+    float keep = 1;
+    if (now != old) {
+        keep = old == -FLT_MAX ? 0 : _mm512_cvtss_f32(exp2_of(v_set((old - now) * 1.44269504f)));
+        c->most[i] = now;
+    }
+    v16 sum = v_add(v_add(x0, x1), v_add(x2, x3));
+    v_store(c->sum + (size_t)i * 16, v_fma(v_load(c->sum + (size_t)i * 16), v_set(keep), sum));
+    return keep;
+}
+
+/* ---- a chunk -------------------------------------------------------------------------------- */
+
+static void chunk_block(const sg_attention_chunk *c, int i0, int nrow, bool low)
+{
+    int nstep = steps_of(c->dk), ntile = c->dv / 16;
+    float *s = c->s, *o = s + BLOCK * SG_KV_CHUNK, keep[BLOCK];
+    uint8_t *p = (uint8_t *)(o + BLOCK * SG_KV_CHUNK);
+    product(s, (const uint8_t *)c->queries + (size_t)(i0 / BLOCK * nstep) * PAIR, c->k, 4 * PAIR, nstep, low, 4);
+    for (int i = 0; i < nrow; i++) {
+        if (c->first[i0 + i] >= c->end[i0 + i]) {
+            keep[i] = -1;
+            for (int t = 0; t < 4; t++)
+                _mm512_store_si512(p + (size_t)t * TILE + (size_t)i * 64, _mm512_setzero_si512());
+            continue;
+        }
+        if (c->softcap > 0 || c->slope)
+            bend(c, i0 + i, s + (size_t)i * SG_KV_CHUNK);
+        keep[i] = soften(c, i0 + i, s + (size_t)i * SG_KV_CHUNK, p + (size_t)i * 64);
+    }
+    for (int d = 0; d < ntile;) {
+        int n = ntile - d >= 4 ? 4 : ntile - d >= 2 ? 2 : 1;
+        product(o, p, (const uint8_t *)c->v + (size_t)d * PAIR, (size_t)ntile * PAIR, 2, low, n);
+        for (int i = 0; i < nrow; i++) {
+            float *acc = c->acc + (size_t)(i0 + i) * (size_t)c->dv + (size_t)d * 16;
+            v16 k = v_set(keep[i]);
+            for (int j = 0; j < n && keep[i] >= 0; j++)
+                v_store(acc + j * 16, v_fma(v_load(acc + j * 16), k, v_load(o + (size_t)i * 64 + (size_t)j * 16)));
+        }
+        d += n;
+    }
+}
+
+static void chunk(const sg_attention_chunk *c)
+{
+    clear_rest(c->v, c->n, c->dv);
+    for (int i = c->from; i < c->to; i += BLOCK)
+        chunk_block(c, i, c->to - i < BLOCK ? c->to - i : BLOCK, c->type != SG_BF16);
+}
+
+const sg_attention_kernel sg_attention_kernel_amx = {
+    .queries = UNIT_QUERIES,
+    .query_bytes = query_bytes,
+    .k_bytes = k_bytes,
+    .v_bytes = v_bytes,
+    .score_bytes = score_bytes,
+    .prepare = prepare,
+    .finish = finish,
+    .load_k = load_k,
+    .load_v = load_v,
+    .chunk = chunk,
+};
