@@ -72,7 +72,11 @@ static void troff(const char *s)
 
 static void man(const command *c)
 {
-    printf(".TH SEGUE\\-%s 1 \"\" \"segue %s\" \"User Commands\"\n.SH NAME\nsegue\\-%s \\- ", c->name, SG_VERSION, c->name);
+    char page[64]; /* "bench serve" is segue-bench-serve(1) */
+    snprintf(page, sizeof page, "%s", c->name);
+    for (char *p = page; (p = strchr(p, ' ')); *p = '-')
+        ;
+    printf(".TH SEGUE-%s 1 \"\" \"segue %s\" \"User Commands\"\n.SH NAME\nsegue-%s \\- ", page, SG_VERSION, page);
     troff(c->summary);
     printf("\n.SH SYNOPSIS\n.B segue %s\n", c->name);
     troff(c->synopsis);

@@ -8,6 +8,7 @@
 #include "base/pool.h"
 #include "base/utf8.h"
 
+#include <sys/stat.h>
 #include <stdatomic.h>
 #include <unistd.h>
 
@@ -138,6 +139,38 @@ TEST(file_is_written_whole_or_not_at_all)
     sg_file_close(&f);
     CHECK_FAILS(sg_file_open(&f, "/nonexistent/x", &err), SG_E_IO, "No such file");
     CHECK_FAILS(sg_file_open(&f, "/", &err), SG_E_ARGUMENT, "not a regular file");
+}
+
+static sg_status write_hello(const char *path, sg_error *err)
+{
+    sg_file_writer *w;
+    SG_TRY(sg_file_create(&w, path, err));
+    SG_TRY(sg_file_write(w, "hello", 5, err));
+    return sg_file_commit(w, err);
+}
+
+/* Renaming would put a file in the place of whatever stands there. */
+TEST(only_regular_files_are_replaced)
+{
+    sg_error err;
+    const char *fifo = tap_scratch("fifo"), *link = tap_scratch("link"), *target = tap_scratch("target"), *lost = tap_scratch("lost");
+    struct stat st;
+    char *data;
+    size_t n;
+    CHECK_FAILS(write_hello("/dev/null", &err), SG_E_ARGUMENT, "is a device, only regular files are written");
+    CHECK_FAILS(write_hello("/tmp", &err), SG_E_ARGUMENT, "is a folder");
+    CHECK(mkfifo(fifo, 0600) == 0);
+    CHECK_FAILS(write_hello(fifo, &err), SG_E_ARGUMENT, "is a pipe");
+    CHECK(lstat(fifo, &st) == 0 && S_ISFIFO(st.st_mode));
+    CHECK(symlink(target, link) == 0 && symlink("/nonexistent/x", lost) == 0);
+    CHECK_FAILS(write_hello(lost, &err), SG_E_IO, "leads nowhere");
+    CHECK_FAILS(write_hello(link, &err), SG_E_IO, "leads nowhere");
+    CHECK_OK(write_hello(target, &err));
+    CHECK_OK(write_hello(link, &err));
+    CHECK(lstat(link, &st) == 0 && S_ISLNK(st.st_mode));
+    CHECK_OK(sg_file_read(target, 100, &data, &n, &err));
+    CHECK_STR(data, "hello");
+    sg_free(data);
 }
 
 typedef struct tally {

@@ -3,7 +3,8 @@
  * Models are mapped, not read: weights go straight from the page cache into their packed form, and the
  * pages can be given back afterwards.  Files are opened non-blocking so that a FIFO cannot hang the
  * program; only regular files are accepted.  A writer collects in 64 KiB, writes to a temporary file in
- * the same folder (rename must not cross file systems), syncs and renames.
+ * the same folder (rename must not cross file systems), syncs and renames.  Renaming replaces whatever stands there, so a
+ * target that is a folder, a device or a pipe is refused, and a link is followed first: the file behind it is replaced.
  */
 #include "base/file.h"
 
@@ -140,16 +141,45 @@ struct sg_file_writer {
     char buffer[1 << 16];
 };
 
+/* What a file that is no regular one is. */
+static const char *kind_of(mode_t mode)
+{
+    return S_ISDIR(mode)                      ? "a folder"
+           : S_ISFIFO(mode) || S_ISSOCK(mode) ? "a pipe or socket"
+                                              : "a device";
+}
+
+/* The file that is to be written: nothing yet, or a regular file; behind links. *real is fresh memory (free), or NULL for the path
+ * as it stands. */
+static sg_status find_target(const char *path, char **real, sg_error *err)
+{
+    struct stat st;
+    *real = NULL;
+    if (lstat(path, &st))
+        return errno == ENOENT ? SG_OK : sg_fail_sys(err, errno, "%s", path);
+    bool link = S_ISLNK(st.st_mode);
+    if (link && stat(path, &st))
+        return sg_fail_sys(err, errno, "%s: is a link that leads nowhere", path);
+    if (!S_ISREG(st.st_mode))
+        return sg_fail(err, SG_E_ARGUMENT, "%s: is %s, only regular files are written", path, kind_of(st.st_mode));
+    if (link && !(*real = realpath(path, NULL)))
+        return sg_fail_sys(err, errno, "%s", path);
+    return SG_OK;
+}
+
 sg_status sg_file_create(sg_file_writer **out, const char *path, sg_error *err)
 {
+    char *real;
+    SG_TRY(find_target(path, &real, err));
     sg_file_writer *w = sg_calloc(1, sizeof *w);
     sg_buf t = SG_BUF_INIT;
-    sg_buf_addf(&t, "%s.XXXXXX", path);
+    sg_buf_addf(&t, "%s.XXXXXX", real ? real : path);
     if (w) {
         w->fd = -1;
-        w->path = sg_strdup(path);
+        w->path = sg_strdup(real ? real : path);
         w->temporary = sg_buf_steal(&t);
     }
+    free(real);
     if (!w || !w->path || !w->temporary) {
         sg_buf_fini(&t);
         sg_file_abort(w);

@@ -25,7 +25,8 @@ void sg_file_drop(const sg_file *file, size_t offset, size_t n);
  * More than `max` bytes is SG_E_LIMIT.  */
 sg_status sg_file_read(const char *path, size_t max, char **data, size_t *size, sg_error *err);
 
-/* Write to a temporary file beside `path`; commit syncs and renames it over `path`, abort removes it.
+/* Write to a temporary file beside `path`; commit syncs and renames it over `path`, abort removes it.  A path that names something
+ * else than a regular file is SG_E_ARGUMENT; through a link the file behind it is written.
  * After a failed write the writer only accepts abort. */
 typedef struct sg_file_writer sg_file_writer;
 sg_status sg_file_create(sg_file_writer **w, const char *path, sg_error *err);

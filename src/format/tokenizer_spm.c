@@ -1,6 +1,6 @@
 /* format/tokenizer_spm.c - SentencePiece vocabularies as GGUF's tokenizer.ggml.* keys.
  *
- * Two files carry one: SentencePiece's own tokenizer.model (a protobuf message, see text/read_spm.c for its
+ * Two files carry one: SentencePiece's own tokenizer.model (a protobuf message, see base/sentencepiece.h for its
  * fields), and a tokenizer.json with a Unigram model.  GGUF calls SentencePiece's BPE "llama" and its
  * unigram "t5"; pieces, scores and kinds go over as they are, with the numbers of the message.  The rules
  * around them are four: a blank in front, blanks squeezed, the character map, and byte pieces.  A tokenizer.json
@@ -11,12 +11,10 @@
 #include "base/buf.h"
 #include "base/file.h"
 #include "base/heap.h"
-#include "base/protobuf.h"
+#include "base/sentencepiece.h"
 #include "format/gguf.h"
 #include "format/tokenizer_wordlist.h"
 
-#include <inttypes.h>
-#include <math.h>
 #include <string.h>
 
 /* What surrounds the vocabulary; ids are -1 where there is none. */
@@ -63,82 +61,23 @@ static sg_status set_rules(sg_dict *d, const rules *r, size_t n, sg_error *err)
 
 /* ---- tokenizer.model ------------------------------------------------------------- */
 
-static const char what[] = "SentencePiece model";
-
-static sg_status read_piece(sg_protobuf m, sg_wordlist *v, size_t id, sg_error *err)
-{
-    sg_protobuf piece = {0};
-    float score = 0;
-    uint64_t type = SG_WORD_NORMAL;
-    while (m.p < m.end) {
-        sg_protobuf_field f = {0};
-        SG_TRY(sg_protobuf_next(&m, &f, what, err));
-        if (f.number == 1)
-            piece = f.body;
-        else if (f.number == 2)
-            memcpy(&score, &f.value, sizeof score);
-        else if (f.number == 3)
-            type = f.value;
-    }
-    if (isnan(score) || type < SG_WORD_NORMAL || type > SG_WORD_BYTE)
-        return sg_fail(err, SG_E_FORMAT, "%s: piece %zu has score %g and type %" PRIu64, what, id, (double)score, type);
-    v->pieces[id] = (sg_str){piece.p ? (const char *)piece.p : "", (size_t)(piece.end - piece.p)};
-    v->scores[id] = (double)score;
-    v->types[id] = (int64_t)type;
-    return SG_OK;
-}
-
-static sg_status read_trainer(sg_protobuf m, rules *r, uint64_t *model_type, sg_error *err)
-{
-    while (m.p < m.end) {
-        sg_protobuf_field f = {0};
-        SG_TRY(sg_protobuf_next(&m, &f, what, err));
-        int64_t *const ids[] = {&r->unk, &r->bos, &r->eos, &r->pad};
-        if (f.number == 3)
-            *model_type = f.value;
-        else if (f.number >= 40 && f.number <= 43)
-            *ids[f.number - 40] = (int32_t)f.value;
-    }
-    return SG_OK;
-}
-
-static sg_status read_normalizer(sg_protobuf m, rules *r, sg_error *err)
-{
-    while (m.p < m.end) {
-        sg_protobuf_field f = {0};
-        SG_TRY(sg_protobuf_next(&m, &f, what, err));
-        if (f.number == 2)
-            r->charsmap = f.body.p, r->ncharsmap = (size_t)(f.body.end - f.body.p);
-        else if (f.number == 3)
-            r->prefix = f.value;
-        else if (f.number == 4)
-            r->squeeze = f.value;
-    }
-    return SG_OK;
-}
-
 static sg_status read_model(sg_protobuf m, sg_wordlist *v, rules *r, sg_error *err)
 {
-    uint64_t model_type = 1;
-    size_t id = 0;
-    *r = (rules){.prefix = true, .squeeze = true, .unk = 0, .bos = 1, .eos = 2, .pad = -1};
-    while (m.p < m.end) {
-        sg_protobuf_field f = {0};
-        SG_TRY(sg_protobuf_next(&m, &f, what, err));
-        if (f.number == 1 && id >= v->n)
-            return sg_fail(err, SG_E_FORMAT, "%s: more pieces than the embedding's %zu rows", what, v->n);
-        if (f.number == 1)
-            SG_TRY(read_piece(f.body, v, id++, err));
-        else if (f.number == 2)
-            SG_TRY(read_trainer(f.body, r, &model_type, err));
-        else if (f.number == 3)
-            SG_TRY(read_normalizer(f.body, r, err));
+    sg_spm s;
+    sg_spm_piece p = {0};
+    bool more = false;
+    SG_TRY(sg_spm_read(&s, m, err));
+    if (s.npiece > v->n)
+        return sg_fail(err, SG_E_FORMAT, "SentencePiece model: more pieces than the embedding's %zu rows", v->n);
+    *r = (rules){.unigram = s.model_type == SG_SPM_UNIGRAM, .prefix = s.prefix, .squeeze = s.squeeze, .unk = s.unk, .bos = s.bos, .eos = s.eos,
+                 .pad = s.pad, .charsmap = s.charsmap.p, .ncharsmap = (size_t)(s.charsmap.end - s.charsmap.p)};
+    SG_TRY(sg_spm_next(&m, 0, &p, &more, err));
+    for (size_t id = 0; more; id++) {
+        v->pieces[id] = (sg_str){p.text, p.n};
+        v->scores[id] = (double)p.score;
+        v->types[id] = (int64_t)p.type;
+        SG_TRY(sg_spm_next(&m, id + 1, &p, &more, err));
     }
-    if (id == 0)
-        return sg_fail(err, SG_E_FORMAT, "%s: no pieces", what);
-    if (model_type != 1 && model_type != 2)
-        return sg_fail(err, SG_E_UNSUPPORTED, "%s: model_type %" PRIu64 ", known are 1 (unigram) and 2 (BPE)", what, model_type);
-    r->unigram = model_type == 1;
     return SG_OK;
 }
 

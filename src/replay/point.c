@@ -163,8 +163,10 @@ static sg_status serve(clients *a, int last, sg_error *err)
 static void finish(clients *a)
 {
     for (size_t i = 0; a->client && i < a->next; i++)
-        if (a->client[i].request)
+        if (a->client[i].request) {
+            a->record->request[i].cut = true;
             sg_request_cancel(a->client[i].request);
+        }
     for (size_t i = 0; a->client && i < a->next; i++) {
         sg_event e = {0};
         while (a->client[i].request && !e.end)

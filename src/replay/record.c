@@ -118,7 +118,7 @@ static void over_requests(const sg_record *r, sg_summary *s, float *v)
         if (q->admit_us >= 0)
             v[n++] = (float)(q->admit_us - q->arrival_us);
         s->finished += q->ended && q->finish <= SG_FINISH_LENGTH;
-        s->failed += q->ended && q->finish > SG_FINISH_LENGTH;
+        s->failed += q->ended && !q->cut && q->finish > SG_FINISH_LENGTH;
         s->preemptions += q->npreempt;
         prompt += q->first_us >= 0 ? q->prompt : 0;
     }

@@ -22,6 +22,7 @@ typedef struct sg_record_request {
     int32_t npreempt;
     uint8_t finish;         /* sg_finish */
     bool ended;
+    bool cut; /* it ended because the run did, which is no failure */
 } sg_record_request;
 
 typedef struct sg_record_token {

@@ -401,6 +401,22 @@ static sg_status rule(parser *p)
     return SG_OK;
 }
 
+static sg_status check_hollow(parser *p)
+{
+    bool *hollow = sg_calloc(p->g->nrule + 1, sizeof *hollow);
+    if (!hollow)
+        return sg_fail_nomem(p->err, "grammar");
+    sg_status st = sg_grammar_hollow(p->g, hollow, p->err);
+    for (size_t i = 0; st == SG_OK && i < p->nname; i++)
+        if (hollow[p->names[i].rule]) {
+            p->line = p->names[i].line;
+            st = sg_fail(p->err, SG_E_FORMAT, "grammar line %u: rule '%.*s' leads to nothing but itself", p->line,
+                         (int)(p->names[i].n < 60 ? p->names[i].n : 60), p->names[i].s);
+        }
+    sg_free(hollow);
+    return st;
+}
+
 static sg_status parse(parser *p)
 {
     bool root = false;
@@ -430,7 +446,7 @@ static sg_status parse(parser *p)
             return sg_fail(p->err, SG_E_FORMAT, "grammar line %u: rule '%.*s' begins with itself", p->line,
                            (int)(p->names[i].n < 60 ? p->names[i].n : 60), p->names[i].s);
         }
-    return bad == SG_NONE ? SG_OK : sg_fail(p->err, SG_E_FORMAT, "grammar: a group begins with itself");
+    return bad == SG_NONE ? check_hollow(p) : sg_fail(p->err, SG_E_FORMAT, "grammar: a group begins with itself");
 }
 
 sg_status sg_grammar_parse(sg_grammar **out, const char *text, size_t n, sg_error *err)

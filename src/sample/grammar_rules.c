@@ -277,6 +277,40 @@ sg_status sg_grammar_left_recursion(const sg_grammar *g, uint32_t *rule, sg_erro
     return st;
 }
 
+/* Whether a text of this alternative can begin, or be empty, as far as is known of the rules in it. */
+static bool leads_somewhere(search *x, uint32_t a, const bool *hollow)
+{
+    for (const sg_symbol *s = &x->g->symbols[x->g->alternatives[a].start]; s->kind == SG_SYMBOL_RULE; s++) {
+        x->work--;
+        if (hollow[s->rule])
+            return false;
+        if (!x->nullable[s->rule])
+            return true;
+    }
+    return true; /* a byte, or nothing at all */
+}
+
+sg_status sg_grammar_hollow(const sg_grammar *g, bool *hollow, sg_error *err)
+{
+    enum { WORK = 100000000 };
+    search x = {.g = g, .nullable = sg_calloc(g->nrule + 1, sizeof(bool)), .work = WORK};
+    if (!x.nullable)
+        return sg_fail_nomem(err, "grammar");
+    find_nullable(&x);
+    memset(hollow, true, g->nrule * sizeof *hollow);
+    for (bool changed = true; changed && x.work > 0;) {
+        changed = false;
+        for (size_t r = g->nrule; r-- > 0;)
+            for (uint32_t a = g->first[r]; a != SG_NONE && hollow[r]; a = g->alternatives[a].next)
+                if (x.work--, leads_somewhere(&x, a, hollow)) {
+                    hollow[r] = false;
+                    changed = true;
+                }
+    }
+    sg_free(x.nullable);
+    return x.work > 0 ? SG_OK : sg_fail(err, SG_E_LIMIT, "grammar: too many rules that begin with one another");
+}
+
 /* ---- what can be completed ------------------------------------------------------------------- */
 
 typedef struct pruning {

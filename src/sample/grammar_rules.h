@@ -67,4 +67,7 @@ sg_status sg_grammar_prune(sg_grammar *g, bool *empty, sg_error *err);
 /* A rule that may begin with itself and go on behind that, or SG_NONE: the matcher could not end on it. */
 sg_status sg_grammar_left_recursion(const sg_grammar *g, uint32_t *rule, sg_error *err);
 
+/* hollow[nrule]: whether a rule leads to nothing but rules, never to a byte and never to the empty text (root ::= root). */
+sg_status sg_grammar_hollow(const sg_grammar *g, bool *hollow, sg_error *err);
+
 #endif
