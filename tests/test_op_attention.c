@@ -80,7 +80,7 @@ static void through_cache(sg_dtype type, float *x, int n)
 {
     unsigned char row[4096];
     sg_attention_kernel_c.store_row(type, row, x, n);
-    sg_attention_kernel_c.load_v(type, x, 0, row, 0, 1, n);
+    sg_attention_kernel_c.load_v(type, x, 0, row, row, 0, 1, n);
 }
 
 static void reference(const setup *t, const float *k, const float *v, int vstride, int r, int h, double *out)

@@ -17,6 +17,11 @@
  * where every step waits for every thread, even one that the system has descheduled (llama.cpp falls to
  * 1-50 % of one thread's speed beside a busy neighbour for that reason).
  *
+ * A worker that shares its CPU with a busy neighbour may cost more in waiting than its work is worth.  The pool keeps
+ * account: what the others did, in the caller's own time for as much, against what the caller waited for them.  When
+ * over some milliseconds the waiting is more, fewer workers are used for a while (longer each time that happens again),
+ * down to the caller alone; then all are tried again.
+ *
  * Workers are not pinned: beside a busy neighbour the system may move a free worker to the free CPU, and a
  * pinned one would have to share.
  *
@@ -37,7 +42,21 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { SPIN_NS = 50000, YIELD_NS = 200000 };
+enum {
+    SPIN_NS = 50000,
+    YIELD_NS = 200000,
+    WINDOW_NS = 12000000, /* what the others are worth is decided that often */
+    GRACE_NS = 500000,    /* waiting that is forgiven in a window */
+    HOLD_NS = 25000000,   /* how long fewer workers are used the first time, and at most */
+    HOLD_NS_MAX = 800000000,
+};
+
+/* Is it worth to share?  All of the caller's. */
+typedef struct account {
+    int active;                   /* workers that runs are dealt to */
+    int64_t start, saved, waited; /* of this window; what the others' work would have taken the caller */
+    int64_t hold, until;          /* how long and until when active stays below nworker; 0: it does not */
+} account;
 
 typedef struct worker {
     _Alignas(64) _Atomic int next; /* units of this worker's list that are taken */
@@ -52,11 +71,13 @@ struct sg_pool {
     sg_task_fn *fn;
     void *arg;
     const sg_tasks *tasks; /* NULL: equal loads, unit = rank */
-    int ntask;
+    int ntask, ndeal; /* units; workers that they are dealt to */
+    account account;
     _Alignas(64) _Atomic uint32_t epoch;
     _Atomic int sleeping;
     _Atomic bool quit;
-    _Alignas(64) _Atomic int inside;
+    _Alignas(64) _Atomic uint32_t inside;
+    _Atomic bool caller_sleeps;
 };
 
 static void futex_wait(_Atomic uint32_t *word, uint32_t seen)
@@ -69,28 +90,30 @@ static void futex_wake(_Atomic uint32_t *word)
     syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, 1 << 30, NULL, NULL, 0);
 }
 
-/* What is left of the list of worker `owner`, done by worker `index`. */
-static void work_list(sg_pool *p, int owner, int index)
+/* What is left of the list of worker `owner`, done by worker `index`; returns how many units it did. */
+static int work_list(sg_pool *p, int owner, int index)
 {
     worker *w = &p->workers[owner];
-    for (;;) {
+    for (int done = 0;; done++) {
         int i = atomic_load_explicit(&w->next, memory_order_relaxed);
-        if (sg_tasks_dealt(p->nworker, owner, i) >= p->ntask) /* looking first keeps the counter small and its line shared */
-            return;
+        if (sg_tasks_dealt(p->ndeal, owner, i) >= p->ntask) /* looking first keeps the counter small and its line shared */
+            return done;
         i = atomic_fetch_add_explicit(&w->next, 1, memory_order_acq_rel);
-        int64_t rank = sg_tasks_dealt(p->nworker, owner, i);
+        int64_t rank = sg_tasks_dealt(p->ndeal, owner, i);
         if (rank >= p->ntask)
-            return;
+            return done;
         p->fn(p->arg, p->tasks ? sg_tasks_unit(p->tasks, (int)rank) : (int)rank, index);
     }
 }
 
-static void work(sg_pool *p, int index)
+static int work(sg_pool *p, int index)
 {
-    for (int i = 0, owner = index; i < p->nworker; i++) {
-        work_list(p, owner, index);
-        owner = owner + 1 < p->nworker ? owner + 1 : 0;
+    int done = 0;
+    for (int i = 0, owner = index; i < p->ndeal && owner < p->ndeal; i++) {
+        done += work_list(p, owner, index);
+        owner = owner + 1 < p->ndeal ? owner + 1 : 0;
     }
+    return done;
 }
 
 /* Wait until the epoch differs from `seen`; returns the new one. */
@@ -135,7 +158,8 @@ static void *worker_main(void *arg)
         atomic_fetch_add(&p->inside, 1);
         if (atomic_load(&p->epoch) == seen)
             work(p, w->index);
-        atomic_fetch_sub_explicit(&p->inside, 1, memory_order_release);
+        if (atomic_fetch_sub(&p->inside, 1) == 1 && atomic_load(&p->caller_sleeps))
+            futex_wake(&p->inside);
     }
 }
 
@@ -147,6 +171,7 @@ sg_status sg_pool_open(sg_pool **out, int nworker, sg_error *err)
     if (!p)
         return sg_fail_nomem(err, "a thread pool");
     p->nworker = nworker;
+    p->account = (account){.active = nworker, .hold = HOLD_NS};
     p->workers = sg_alloc_aligned(64, (size_t)nworker * sizeof *p->workers);
     if (!p->workers) {
         sg_pool_close(p);
@@ -183,9 +208,73 @@ void sg_pool_close(sg_pool *p)
 
 int sg_pool_nworker(const sg_pool *p) { return p->nworker; }
 
+/* Wait until no worker is inside: spin for a while, then sleep. */
+static void wait_inside(sg_pool *p)
+{
+    int64_t start = 0;
+    for (unsigned i = 0;; i++) {
+        uint32_t n = atomic_load_explicit(&p->inside, memory_order_acquire);
+        if (n == 0)
+            return;
+        _mm_pause();
+        if (i % 64 != 63)
+            continue;
+        int64_t t = sg_clock_ns();
+        if (!start)
+            start = t;
+        if (t - start < SPIN_NS)
+            continue;
+        atomic_store(&p->caller_sleeps, true);
+        n = atomic_load(&p->inside);
+        if (n > 0)
+            futex_wait(&p->inside, n);
+        atomic_store(&p->caller_sleeps, false);
+    }
+}
+
+/* The end of a window: fewer workers when the others were not worth the waiting, all again when they have been few for
+ * long enough. */
+static void settle(sg_pool *p, int64_t now)
+{
+    account *a = &p->account;
+    if (a->waited > a->saved + GRACE_NS) {
+        a->active -= a->active > 4 ? a->active / 4 : 1;
+        a->until = now + a->hold;
+        a->hold = 2 * a->hold < HOLD_NS_MAX ? 2 * a->hold : HOLD_NS_MAX;
+    } else if (a->active == p->nworker && a->hold > HOLD_NS) {
+        a->hold -= a->hold / 8;
+    }
+    a->start = now;
+    a->saved = a->waited = 0;
+}
+
+/* The caller did `mine` of `ntask` units from t0 to t1, then waited until t2. */
+static void keep_account(sg_pool *p, int mine, int ntask, int64_t t0, int64_t t1, int64_t t2)
+{
+    account *a = &p->account;
+    a->saved += (t1 - t0) * (ntask - mine) / (mine > 0 ? mine : 1);
+    a->waited += t2 - t1;
+    if (t2 - a->start > WINDOW_NS)
+        settle(p, t2);
+}
+
+/* Workers for the next run. */
+static int workers_now(sg_pool *p, int64_t now)
+{
+    account *a = &p->account;
+    if (a->active < p->nworker && now >= a->until) {
+        a->active = p->nworker;
+        a->start = now;
+        a->saved = a->waited = 0;
+    }
+    return a->active;
+}
+
 static void run(sg_pool *p, sg_task_fn *fn, void *arg, int ntask, const sg_tasks *tasks)
 {
-    if (p->nworker == 1 || ntask <= 1) {
+    int64_t t0 = p->nworker > 1 && ntask > 1 ? sg_clock_ns() : 0;
+    int ndeal = t0 ? workers_now(p, t0) : 1;
+    if (ndeal == 1) {
         for (int i = 0; i < ntask; i++)
             fn(arg, tasks ? sg_tasks_unit(tasks, i) : i, 0);
         return;
@@ -194,24 +283,17 @@ static void run(sg_pool *p, sg_task_fn *fn, void *arg, int ntask, const sg_tasks
     p->arg = arg;
     p->tasks = tasks;
     p->ntask = ntask;
-    for (int w = 0; w < p->nworker; w++)
+    p->ndeal = ndeal;
+    for (int w = 0; w < ndeal; w++)
         atomic_store_explicit(&p->workers[w].next, 0, memory_order_relaxed);
     atomic_fetch_add(&p->epoch, 1); /* open */
     if (atomic_load(&p->sleeping) > 0)
         futex_wake(&p->epoch);
-    work(p, 0);
+    int mine = work(p, 0);
+    int64_t t1 = sg_clock_ns();
     atomic_fetch_add(&p->epoch, 1); /* close: late workers stay out */
-    int64_t start = 0;
-    for (unsigned i = 0; atomic_load_explicit(&p->inside, memory_order_acquire) > 0; i++) {
-        _mm_pause();
-        if (i % 64 != 63)
-            continue;
-        int64_t t = sg_clock_ns();
-        if (!start)
-            start = t;
-        else if (t - start > SPIN_NS)
-            sched_yield();
-    }
+    wait_inside(p);
+    keep_account(p, mine, ntask, t0, t1, sg_clock_ns());
 }
 
 void sg_pool_run(sg_pool *p, sg_task_fn *fn, void *arg, int ntask) { run(p, fn, arg, ntask, NULL); }

@@ -61,12 +61,13 @@ typedef struct sg_attention_kernel {
     void (*prepare)(void *queries, const float *const *q, int nquery, int dk, float scale);
     void (*finish)(void);
 
-    /* Group `group` (0 to 3) of the chunk in the kernel's form.  load_turned takes rows as V's instead, positions [at, at + n)
+    /* Group `group` (0 to 3) of the chunk in the kernel's form.  `next` is where the same group or rows of the next chunk
+     * are stored: they are asked for while these are worked on; the stored ones themselves when there are none.  load_turned takes rows as V's instead, positions [at, at + n)
      * of the chunk, for keys that are not stored in groups; NULL: the kernel cannot. */
-    void (*load_k)(sg_dtype type, void *k, int group, const void *stored, int dk);
+    void (*load_k)(sg_dtype type, void *k, int group, const void *stored, const void *next, int dk);
     void (*load_turned)(sg_dtype type, void *k, int at, const void *rows, size_t row_bytes, int n, int dk);
     /* Positions [at, at + n) of the chunk, stored as rows row_bytes apart; for tiles at is even. */
-    void (*load_v)(sg_dtype type, void *v, int at, const void *rows, size_t row_bytes, int n, int dv);
+    void (*load_v)(sg_dtype type, void *v, int at, const void *rows, const void *next, size_t row_bytes, int n, int dv);
 
     /* NULL in tile kernels.  Put x[dk] at position `lane` of a group; write x[n] as a stored row. */
     void (*store_k)(sg_dtype type, void *group, int lane, const float *x, int dk);

@@ -80,7 +80,7 @@ static void prepare(void *queries, const float *const *q, int nquery, int dk, fl
     sg_amx_config c = {.palette = 1};
     for (int t = 0; t < 8; t++) {
         c.row_bytes[t] = 64;
-        c.rows[t] = 16;
+        c.rows[t] = (uint8_t)(t < 6 && nquery < BLOCK ? nquery : BLOCK);
     }
     SG_AMX_CONFIGURE(c);
     int nstep = steps_of(dk);
@@ -96,11 +96,13 @@ static void prepare(void *queries, const float *const *q, int nquery, int dk, fl
 static void finish(void) { SG_AMX_RELEASE(); }
 
 /* Dimensions d and d + 1 of a group of keys for d = 0, 2, ...; GET(d) is the vector of dimension d. */
-#define KEY_PAIRS(GET, low, exact)                                                                          \
-    for (int d = 0; d < dk; d += 2)                                                                         \
-    put_pairs(tile + (size_t)(d / 32) * 4 * PAIR + (size_t)(d % 32 / 2) * 64, GET(d), GET(d + 1), low, exact)
+#define KEY_PAIRS(GET, low, exact)                                                                              \
+    for (int d = 0; d < dk; d += 2) {                                                                           \
+        __builtin_prefetch((const char *)next + (size_t)d * 32);                                                \
+        put_pairs(tile + (size_t)(d / 32) * 4 * PAIR + (size_t)(d % 32 / 2) * 64, GET(d), GET(d + 1), low, exact); \
+    }
 
-static void load_k(sg_dtype type, void *k, int group, const void *stored, int dk)
+static void load_k(sg_dtype type, void *k, int group, const void *stored, const void *next, int dk)
 {
     uint8_t *tile = (uint8_t *)k + (size_t)group * PAIR;
     const uint16_t *h = stored;
@@ -108,15 +110,19 @@ static void load_k(sg_dtype type, void *k, int group, const void *stored, int dk
 #define BRAIN(d) v_load_bf16(h + (d) * SG_KV_GROUP)
 #define BYTE(d) v_mul(v_load_i8((const int8_t *)p + 32 + (d) % 32 * SG_KV_GROUP), scale)
     if (type == SG_F16)
-        KEY_PAIRS(HALF, true, true);
+        KEY_PAIRS(HALF, true, true)
     else if (type == SG_BF16)
-        KEY_PAIRS(BRAIN, false, true);
+        KEY_PAIRS(BRAIN, false, true)
     else
         for (int b = 0; b < dk / 32; b++) {
-            const uint8_t *p = (const uint8_t *)stored + (size_t)b * 544;
+            const uint8_t *p = (const uint8_t *)stored + (size_t)b * 544, *ahead = (const uint8_t *)next + (size_t)b * 544;
             v16 scale = v_load_f16((const void *)p);
-            for (int d = 0; d < 32; d += 2)
+            __builtin_prefetch(ahead + 512);
+            for (int d = 0; d < 32; d += 2) {
+                if (d % 4 == 0)
+                    __builtin_prefetch(ahead + (size_t)d * 16);
                 put_pairs(tile + (size_t)b * 4 * PAIR + (size_t)(d / 2) * 64, BYTE(d), BYTE(d + 1), true, false);
+            }
         }
     if (dk % 32) /* the rest of the last step: dk is a multiple of 16 */
         for (int t = 0; t < 2; t++)
@@ -148,9 +154,11 @@ VEC_INLINE void load_two(sg_dtype type, uint8_t *tile, const uint8_t *a, const u
             put_pairs(tile + (size_t)(d / 16) * PAIR, v_load_bf16(x + d), b ? v_load_bf16(y + d) : v_zero(), false, true);
 }
 
-static void load_v(sg_dtype type, void *v, int at, const void *rows, size_t row_bytes, int n, int dv)
+static void load_v(sg_dtype type, void *v, int at, const void *rows, const void *next, size_t row_bytes, int n, int dv)
 {
     for (int t = 0; t < n; t += 2) {
+        for (size_t i = 0; i < 2 * row_bytes; i += 64)
+            __builtin_prefetch((const char *)next + (size_t)t * row_bytes + i);
         const uint8_t *a = (const uint8_t *)rows + (size_t)t * row_bytes, *b = t + 1 < n ? a + row_bytes : NULL;
         uint8_t *tile = (uint8_t *)v + (size_t)((at + t) / 32 * (dv / 16)) * PAIR + (size_t)((at + t) % 32 / 2) * 64;
         if (type == SG_F16)
@@ -173,20 +181,15 @@ static void clear_rest(uint8_t *v, int n, int dv)
 
 /* ---- products --------------------------------------------------------------------------- */
 
-/* One term of A with one of B, for n (1, 2 or 4) C tiles. */
-#define TERM(A, at)                                        \
+/* A tile of B with both terms of A, then its lo with A's hi. */
+#define TERMS(C, at)                                       \
     do {                                                   \
         SG_AMX_LOAD(6, b + (at), 64);                      \
-        SG_AMX_DOT_BF16(0, A, 6);                          \
-        if (n > 1) {                                       \
-            SG_AMX_LOAD(7, b + PAIR + (at), 64);           \
-            SG_AMX_DOT_BF16(1, A, 7);                      \
-        }                                                  \
-        if (n > 2) {                                       \
-            SG_AMX_LOAD(6, b + 2 * PAIR + (at), 64);       \
-            SG_AMX_DOT_BF16(2, A, 6);                      \
-            SG_AMX_LOAD(7, b + 3 * PAIR + (at), 64);       \
-            SG_AMX_DOT_BF16(3, A, 7);                      \
+        SG_AMX_DOT_BF16(C, 4, 6);                          \
+        SG_AMX_DOT_BF16(C, 5, 6);                          \
+        if (low) {                                         \
+            SG_AMX_LOAD(7, b + (at) + TILE, 64);           \
+            SG_AMX_DOT_BF16(C, 4, 7);                      \
         }                                                  \
     } while (0)
 
@@ -202,11 +205,14 @@ VEC_INLINE void product_n(float *c, const uint8_t *a, const uint8_t *b, size_t b
     }
     for (int s = 0; s < nstep; s++, a += PAIR, b += b_step) {
         SG_AMX_LOAD(4, a, 64);
-        TERM(4, 0);
         SG_AMX_LOAD(5, a + TILE, 64);
-        TERM(5, 0);
-        if (low)
-            TERM(4, TILE);
+        TERMS(0, 0);
+        if (n > 1)
+            TERMS(1, PAIR);
+        if (n > 2) {
+            TERMS(2, 2 * PAIR);
+            TERMS(3, 3 * PAIR);
+        }
     }
     SG_AMX_STORE(0, c, 256);
     if (n > 1)

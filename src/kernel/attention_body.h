@@ -16,8 +16,16 @@ enum { QUERY_BLOCK = 6 };
 
 /* ---- stored forms ------------------------------------------------------------------- */
 
-static void load_k(sg_dtype type, void *k, int at, const void *group, int dk)
+/* Ask for the lines of `bytes` bytes. */
+VEC_INLINE void ask(const void *p, size_t bytes)
 {
+    for (size_t i = 0; i < bytes; i += 64)
+        __builtin_prefetch((const char *)p + i);
+}
+
+static void load_k(sg_dtype type, void *k, int at, const void *group, const void *next, int dk)
+{
+    ask(next, sg_dtype_row_bytes(type, (uint64_t)dk) * SG_KV_GROUP);
     const uint16_t *h = group;
     float *kt = (float *)k + (size_t)at * (size_t)dk * SG_KV_GROUP;
     if (type == SG_F32)
@@ -64,8 +72,9 @@ static void load_row(sg_dtype type, float *x, const void *row, int n)
     }
 }
 
-static void load_v(sg_dtype type, void *v, int at, const void *rows, size_t row_bytes, int n, int dv)
+static void load_v(sg_dtype type, void *v, int at, const void *rows, const void *next, size_t row_bytes, int n, int dv)
 {
+    ask(next, row_bytes * (size_t)n);
     for (int t = 0; t < n; t++)
         load_row(type, (float *)v + (size_t)(at + t) * (size_t)dv, (const unsigned char *)rows + (size_t)t * row_bytes, dv);
 }

@@ -206,21 +206,23 @@ static scratch *scratch_of(const attention_job *j, int worker)
 
 /* ---- chunks and spans ------------------------------------------------------------------- */
 
-/* Positions [c, c + n) of a sequence in the kernel's form. */
-static void load_chunk(const attention_job *j, const int32_t *table, int head, int c, int n, scratch *s)
+/* Positions [c, c + n) of a sequence in the kernel's form; positions below `ahead` may be asked for. */
+static void load_chunk(const attention_job *j, const int32_t *table, int head, int c, int n, int ahead, scratch *s)
 {
     const sg_kv_layer *kv = j->kv;
     bool groups = grouped(kv);
     for (int i = 0; i < n;) {
-        int32_t block = table[(c + i) / kv->block];
-        int at = (c + i) % kv->block, run = kv->block - at < n - i ? kv->block - at : n - i;
+        int pos = c + i, at = pos % kv->block, run = kv->block - at < n - i ? kv->block - at : n - i;
         if (groups && run > SG_KV_GROUP)
             run = SG_KV_GROUP;
+        int later = pos + SG_KV_CHUNK < ahead ? pos + SG_KV_CHUNK : pos;
+        int32_t block = table[pos / kv->block], next = table[later / kv->block];
         if (groups)
-            j->kernel->load_k(kv->type, s->k, i / SG_KV_GROUP, k_row(kv, block, head, at), kv->dk);
+            j->kernel->load_k(kv->type, s->k, i / SG_KV_GROUP, k_row(kv, block, head, at), k_row(kv, next, head, later % kv->block), kv->dk);
         else
             j->kernel->load_turned(kv->type, s->k, i, k_row(kv, block, head, at), kv->k_row_bytes, run, kv->dk);
-        j->kernel->load_v(kv->type, s->v, i, v_row(kv, block, head, at), kv->v_row_bytes, run, kv->dv);
+        j->kernel->load_v(kv->type, s->v, i, v_row(kv, block, head, at), v_row(kv, next, head, later % kv->block), kv->v_row_bytes, run,
+                          kv->dv);
         i += run;
     }
 }
@@ -243,7 +245,7 @@ static void run_chunk(const attention_job *j, const int32_t *table, int kv_head,
     }
     if (from >= to)
         return;
-    load_chunk(j, table, kv_head, c, n, s);
+    load_chunk(j, table, kv_head, c, n, end, s);
     j->kernel->chunk(&(sg_attention_chunk){.type = j->kv->type,
                                            .from = from / 16 * 16,
                                            .to = (to + 15) / 16 * 16 < nquery ? (to + 15) / 16 * 16 : nquery,
