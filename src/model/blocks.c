@@ -8,6 +8,7 @@
 
 #include <float.h>
 #include <math.h>
+#include <string.h>
 
 void sg_block_embed(sg_model *m, sg_pass *p)
 {
@@ -54,6 +55,20 @@ static void norm_heads(sg_model *m, sg_pass *p, const sg_layer *w, const qkv *a)
     }
 }
 
+void sg_block_keep_wanted(sg_model *m, sg_pass *p, int l, float *att, size_t width)
+{
+    const sg_batch *b = p->batch;
+    size_t D = (size_t)m->h.dim;
+    if (l + 1 < m->h.nlayer || m->family->kind != SG_MODEL_DECODER)
+        return;
+    for (int i = 0; i < b->nout && b->nout < p->n; i++) { /* out is rising, so i <= out[i] */
+        memmove(p->x + (size_t)i * D, p->x + (size_t)b->out[i] * D, D * sizeof(float));
+        memmove(att + (size_t)i * width, att + (size_t)b->out[i] * width, width * sizeof(float));
+    }
+    p->n = b->nout;
+    p->kept = true;
+}
+
 void sg_block_attention(sg_model *m, sg_pass *p, int l, const float *in, float *out, bool add)
 {
     const sg_hparams *h = &m->h;
@@ -75,7 +90,9 @@ void sg_block_attention(sg_model *m, sg_pass *p, int l, const float *in, float *
                         .causal = m->family->kind == SG_MODEL_DECODER,
                         .sinks = w->sinks};
     size_t natt = (size_t)(h->nhead * h->dv);
-    sg_op_attention(m->ops, p->att, natt, a.q, a.q_stride, &how, kv, &p->rows);
+    if (l + 1 < h->nlayer || p->batch->nout || !how.causal)
+        sg_op_attention(m->ops, p->att, natt, a.q, a.q_stride, &how, kv, &p->rows);
+    sg_block_keep_wanted(m, p, l, p->att, natt);
     sg_linear_job job = {&w->o, out, (size_t)h->dim, add};
     sg_op_linear(m->ops, p->att, natt, p->n, &job, 1);
 }

@@ -138,6 +138,7 @@ static void latent_attention(sg_model *m, sg_pass *p, int l, const float *in, fl
     absorb_q(m, p, w, q, p->q);
     sg_attention how = {.nhead = h->nhead, .scale = h->attn_scale, .causal = true};
     sg_op_attention(m->ops, p->att, H * R, p->q, H * (size_t)h->dk, &how, layer, &p->rows); /* [n][H][R] */
+    sg_block_keep_wanted(m, p, l, p->att, H * R);
     for (size_t i = 0; i < H; i++) {
         sg_linear_job job = {&w->v_b[i], v + i * V, H * V, false};
         sg_op_linear(m->ops, p->att + i * R, H * R, p->n, &job, 1);

@@ -150,7 +150,8 @@ struct sg_pass {
     const sg_batch *batch;
     sg_kv_pool *pool;
     sg_rows rows;
-    int n;                /* rows */
+    int n;                /* rows; after the last layer's attention only those that want results (sg_block_keep_wanted) */
+    bool kept;            /* that has happened: row i is of result i */
     float *x;             /* [n][D] residual stream */
     float *y, *z;         /* [n][D] */
     float *q;             /* [n][H*K], wider for latent attention */
@@ -176,6 +177,11 @@ void sg_block_embed(sg_model *m, sg_pass *p);
 /* out [n][D] (+)= o(attention(rope(norm(q in)), rope(norm(k in)), v in)): projections, per-head or full norms of q and
  * k, rotation by the layer's set, the cache, windows, sinks and caps as the layer and h say. */
 void sg_block_attention(sg_model *m, sg_pass *p, int l, const float *in, float *out, bool add);
+
+/* To be called once a layer, between attention and its output projection: after the last layer of a decoder nobody reads a row
+ * that wants no result, so the rows of att [n][width] and of x that do are moved together and p->n becomes their number.  The bits of
+ * a row stay what they were. */
+void sg_block_keep_wanted(sg_model *m, sg_pass *p, int l, float *att, size_t width);
 
 /* out [n][D] (+)= down(act(gate in) * up in) */
 void sg_block_glu(sg_model *m, sg_pass *p, int l, const float *in, float *out, sg_glu act, bool add);

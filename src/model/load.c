@@ -345,6 +345,13 @@ sg_status sg_load_rotates(sg_loader *ld, sg_layer *w, int l, bool implied)
 
 /* ---- pieces ------------------------------------------------------------------------------------------ */
 
+/* After the last layer's attention there are only rows that want results (sg_block_keep_wanted), and its errors are the logits' errors:
+ * it is refined for next to nothing. */
+static bool last_of_decoder(const sg_loader *ld, int l)
+{
+    return l + 1 == ld->m->h.nlayer && ld->m->family->kind == SG_MODEL_DECODER;
+}
+
 sg_status sg_load_attention(sg_loader *ld, sg_layer *w, int l, int need)
 {
     const sg_hparams *h = &ld->m->h;
@@ -358,7 +365,10 @@ sg_status sg_load_attention(sg_loader *ld, sg_layer *w, int l, int need)
         sg_linear_refine(&w->k); /* small beside the rest, and every later token reads their results */
         sg_linear_refine(&w->v);
     }
-    return sg_load_linear(ld, &w->o, l, "attn_output", h->dim, h->nhead * h->dv, need | SG_MAY_BIAS);
+    SG_TRY(sg_load_linear(ld, &w->o, l, "attn_output", h->dim, h->nhead * h->dv, need | SG_MAY_BIAS));
+    if (last_of_decoder(ld, l))
+        sg_linear_refine(&w->o);
+    return SG_OK;
 }
 
 sg_status sg_load_glu(sg_loader *ld, sg_layer *w, int l, int need)
@@ -368,7 +378,13 @@ sg_status sg_load_glu(sg_loader *ld, sg_layer *w, int l, int need)
     if (!fused)
         SG_TRY(sg_load_linear(ld, &w->gate, l, "ffn_gate", h->nff, h->dim, need));
     SG_TRY(sg_load_linear(ld, &w->up, l, "ffn_up", fused ? 2 * h->nff : h->nff, h->dim, need));
-    return sg_load_linear(ld, &w->down, l, "ffn_down", h->dim, h->nff, need);
+    SG_TRY(sg_load_linear(ld, &w->down, l, "ffn_down", h->dim, h->nff, need));
+    if (last_of_decoder(ld, l)) {
+        sg_linear_refine(&w->gate);
+        sg_linear_refine(&w->up);
+        sg_linear_refine(&w->down);
+    }
+    return SG_OK;
 }
 
 sg_status sg_load_experts(sg_loader *ld, sg_layer *w, int l, sg_glu glu, int need)

@@ -331,8 +331,8 @@ static sg_status check_batch(const sg_model *m, const sg_kv_pool *pool, const sg
             return sg_fail(err, SG_E_ARGUMENT, "token type %d: the model has %d", b->type[r], m->h.ntype);
     }
     for (int i = 0; i < b->nout; i++)
-        if (b->out[i] < 0 || b->out[i] >= b->nrow)
-            return sg_fail(err, SG_E_ARGUMENT, "result %d is of row %d of %d", i, b->out[i], b->nrow);
+        if (b->out[i] < (i ? b->out[i - 1] + 1 : 0) || b->out[i] >= b->nrow)
+            return sg_fail(err, SG_E_ARGUMENT, "result %d is of row %d of %d: rows rise", i, b->out[i], b->nrow);
     return SG_OK;
 }
 
@@ -372,7 +372,7 @@ static void finish(sg_model *m, sg_pass *p)
     const sg_batch *b = p->batch;
     size_t D = (size_t)m->h.dim, V = (size_t)m->h.nvocab;
     for (int i = 0; i < b->nout; i++)
-        memcpy(p->last + (size_t)i * D, p->x + (size_t)b->out[i] * D, D * sizeof(float));
+        memcpy(p->last + (size_t)i * D, p->x + (size_t)(p->kept ? i : b->out[i]) * D, D * sizeof(float));
     if (m->output_norm)
         sg_block_norm(m, p->last, p->last, b->nout, m->output_norm);
     if (b->hidden && b->nout)
