@@ -21,6 +21,20 @@
 #include <string.h>
 #include <time.h>
 
+#define PROGRAM "ggml_gemm"
+
+/* A count from 1 to 2^20 at the start of `text`. */
+static long count(const char *text)
+{
+    char *end;
+    long v = strtol(text, &end, 10);
+    if (end == text || v < 1 || v > 1 << 20) {
+        fprintf(stderr, "%s: a number from 1 to 1048576 was expected, not '%s'\n", PROGRAM, text);
+        exit(2);
+    }
+    return v;
+}
+
 static double now(void)
 {
     struct timespec t;
@@ -108,14 +122,14 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: ggml_gemm THREADS TYPE N K M[,M...] [repack]\n");
         return 2;
     }
-    int threads = atoi(argv[1]);
+    int threads = (int)count(argv[1]);
     enum ggml_type type = type_named(argv[2]);
-    int64_t n = atoll(argv[3]), k = atoll(argv[4]);
+    int64_t n = count(argv[3]), k = count(argv[4]);
     bool repack = argc > 6;
     float *values = random_floats((size_t)(n * k));
     void *bytes = encode(type, values, n, k);
     for (char *m_text = strtok(argv[5], ","); m_text; m_text = strtok(NULL, ",")) {
-        int64_t m = atoll(m_text);
+        int64_t m = count(m_text);
         size_t room = ggml_row_size(type, k) * (size_t)n * 3 + (size_t)(m * (n + 2 * k)) * 8 + ((size_t)64 << 20);
         struct ggml_context *ctx = ggml_init((struct ggml_init_params){room, NULL, false});
         struct ggml_tensor *w = weight(ctx, type, n, k, bytes, repack), *x = ggml_new_tensor_2d(ctx, GGML_TYPE_F32, k, m);

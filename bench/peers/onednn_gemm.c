@@ -14,6 +14,8 @@
 #include <string.h>
 #include <time.h>
 
+#define PROGRAM "onednn_gemm"
+
 #define OK(call)                                                                                                                           \
     do {                                                                                                                                   \
         dnnl_status_t status_ = (call);                                                                                                    \
@@ -22,6 +24,18 @@
             exit(1);                                                                                                                       \
         }                                                                                                                                  \
     } while (0)
+
+/* A count from 1 to 2^20 at the start of `text`. */
+static long count(const char *text)
+{
+    char *end;
+    long v = strtol(text, &end, 10);
+    if (end == text || v < 1 || v > 1 << 20) {
+        fprintf(stderr, "%s: a number from 1 to 1048576 was expected, not '%s'\n", PROGRAM, text);
+        exit(2);
+    }
+    return v;
+}
 
 static double now(void)
 {
@@ -48,13 +62,13 @@ int main(int argc, char **argv)
     }
     int is8 = strcmp(argv[1], "int8") == 0, is16 = strcmp(argv[1], "bf16") == 0;
     dnnl_data_type_t xt = is8 ? dnnl_u8 : is16 ? dnnl_bf16 : dnnl_f32, wt = is8 ? dnnl_s8 : xt, ot = is8 ? dnnl_s32 : dnnl_f32;
-    dnnl_dim_t n = atoll(argv[2]), k = atoll(argv[3]);
+    dnnl_dim_t n = count(argv[2]), k = count(argv[3]);
     dnnl_engine_t engine;
     dnnl_stream_t stream;
     OK(dnnl_engine_create(&engine, dnnl_cpu, 0));
     OK(dnnl_stream_create(&stream, engine, dnnl_stream_default_flags));
     for (char *text = strtok(argv[4], ","); text; text = strtok(NULL, ",")) {
-        dnnl_dim_t m = atoll(text);
+        dnnl_dim_t m = count(text);
         dnnl_dims_t xd = {m, k}, wd = {k, n}, od = {m, n};
         dnnl_memory_desc_t x, w, o;
         OK(dnnl_memory_desc_init_by_tag(&x, 2, xd, xt, dnnl_ab));
