@@ -128,8 +128,8 @@ int main(int argc, char **argv)
     bool repack = argc > 6;
     float *values = random_floats((size_t)(n * k));
     void *bytes = encode(type, values, n, k);
-    for (char *m_text = strtok(argv[5], ","); m_text; m_text = strtok(NULL, ",")) {
-        int64_t m = count(m_text);
+    for (const char *next = argv[5]; next; next = strchr(next, ',') ? strchr(next, ',') + 1 : NULL) {
+        int64_t m = count(next);
         size_t room = ggml_row_size(type, k) * (size_t)n * 3 + (size_t)(m * (n + 2 * k)) * 8 + ((size_t)64 << 20);
         struct ggml_context *ctx = ggml_init((struct ggml_init_params){room, NULL, false});
         struct ggml_tensor *w = weight(ctx, type, n, k, bytes, repack), *x = ggml_new_tensor_2d(ctx, GGML_TYPE_F32, k, m);

@@ -67,8 +67,8 @@ int main(int argc, char **argv)
     dnnl_stream_t stream;
     OK(dnnl_engine_create(&engine, dnnl_cpu, 0));
     OK(dnnl_stream_create(&stream, engine, dnnl_stream_default_flags));
-    for (char *text = strtok(argv[4], ","); text; text = strtok(NULL, ",")) {
-        dnnl_dim_t m = count(text);
+    for (const char *next = argv[4]; next; next = strchr(next, ',') ? strchr(next, ',') + 1 : NULL) {
+        dnnl_dim_t m = count(next);
         dnnl_dims_t xd = {m, k}, wd = {k, n}, od = {m, n};
         dnnl_memory_desc_t x, w, o;
         OK(dnnl_memory_desc_init_by_tag(&x, 2, xd, xt, dnnl_ab));
