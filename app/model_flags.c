@@ -17,7 +17,9 @@ const option model_flag_options[] = {
     {NULL, "--seed", OPT_UINT, &model_flag.seed, "S", "seed of the sampler"},
     {NULL, "--exact", OPT_FLAG, &model_flag.exact, NULL,
      "the reference path: weights as stored, everything in float32, slow"},
-    {NULL, "--spec", OPT_STR, &model_flag.spec, "HOW", "guess tokens ahead: lookup (from the request's own text), off (default)"},
+    {NULL, "--spec", OPT_STR, &model_flag.spec, "HOW", 
+     "guess tokens ahead: auto (default; lookup and --draft, off by itself where it does not pay), lookup (from the text and other requests), off"},
+    {NULL, "--draft", OPT_STR, &model_flag.draft, "MODEL", "a small model with the same vocabulary that guesses tokens ahead"},
     {NULL, "--no-prefix-cache", OPT_FLAG, &model_flag.no_prefix_cache, NULL, "compute every prompt anew"},
     {NULL, "--tokenizer", OPT_STR, &model_flag.tokenizer, "F", "tokenizer file for a llama2.c model"},
     {NULL, "--quiet", OPT_FLAG, &model_flag.quiet, NULL, "no progress on standard error"},
@@ -79,5 +81,6 @@ sg_engine_options model_flags_engine(const command *c, const char *model)
                                .ctx = e.ctx,
                                .exact = e.exact,
                                .spec = model_flag.spec,
+                               .draft = model_path(model_flag.draft),
                                .no_prefix_cache = model_flag.no_prefix_cache};
 }

@@ -9,7 +9,7 @@
 typedef struct model_flags {
     int64_t threads, ctx;
     uint64_t memory, seed; /* seed: SEED_NONE when not given */
-    const char *kv_type, *tokenizer, *spec;
+    const char *kv_type, *tokenizer, *spec, *draft;
     bool exact, quiet, no_prefix_cache;
 } model_flags;
 

@@ -324,7 +324,9 @@ typedef struct sg_engine_options {
                             * measured time of a token; 0: step_tokens counts */
     bool exact;            /* the reference path: everything in float32, slow */
     bool no_prefix_cache;  /* compute every prompt anew */
-    const char *spec;      /* guessing ahead: "lookup" (from the request's own text), "off"; NULL: off */
+    const char *spec;      /* guessing ahead: "auto" (lookup, and the draft model if there is one), "lookup" (from the request's
+                            * own text and the prefix tree), "off"; NULL: auto */
+    const char *draft;     /* a small model with the same vocabulary that guesses ahead; NULL: none */
     void (*on_step)(void *arg, const sg_step_info *info); /* after every step, in the loop's thread: must not block; or NULL */
     void *on_step_arg;
 } sg_engine_options;
@@ -390,6 +392,15 @@ typedef enum sg_prefix_end {
     SG_PREFIX_NEND
 } sg_prefix_end;
 
+/* Who guesses ahead (docs/scheduling.md). */
+typedef enum sg_draft_kind {
+    SG_DRAFT_TREE,  /* what other requests had behind the same tokens */
+    SG_DRAFT_LONG,  /* the request's own text, behind a long run that it had before */
+    SG_DRAFT_SHORT, /* the same, a short run */
+    SG_DRAFT_MODEL, /* a draft model */
+    SG_DRAFT_NKIND
+} sg_draft_kind;
+
 /* What the engine has done since it was opened. */
 typedef struct sg_engine_stats {
     uint64_t nrunning, nwaiting;          /* now */
@@ -399,6 +410,8 @@ typedef struct sg_engine_stats {
     uint64_t rejected, rejected_memory; /* SG_E_BUSY: the queue was full; the memory of requests was */
     uint64_t preemptions, recomputed_tokens; /* blocks taken from a running request for others, and what that cost */
     uint64_t drafted_tokens, accepted_tokens; /* guesses that were computed, and that were right */
+    uint64_t drafted_by[SG_DRAFT_NKIND], accepted_by[SG_DRAFT_NKIND]; /* the same, by who made them */
+    double draft_seconds; /* spent in the draft model */
     double step_error_p90; /* |predicted - measured| / measured step time, of the last 256 steps; 0: none */
     double step_predicted_us, step_measured_us; /* sums over the steps that were predicted */
     uint64_t prefix_block; /* now: KV blocks in the prefix tree */

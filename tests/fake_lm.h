@@ -22,6 +22,7 @@ typedef struct fake_lm {
     sg_kv_pool *pool;
     const char *script;    /* what every answer says, or NULL */
     int cycle;             /* most tokens go round in so many letters; 0: none do */
+    int forget;            /* every so many positions it does not know what came before; 0: none */
     int step_us;           /* how long a step takes */
     int row_us;            /* and each row of it */
     _Atomic bool fail;     /* the next step fails */
@@ -55,7 +56,7 @@ static inline sg_status fake_step(void *self, const sg_batch *b, sg_error *err)
         uint32_t *cell = fake_cell(f, seq, b->pos[r]), *before = b->pos[r] ? fake_cell(f, seq, b->pos[r] - 1) : NULL;
         if (before)
             h = (uint64_t)before[0] << 32 | before[1];
-        h = sg_rng_at(h, (uint64_t)b->id[r], (uint64_t)b->pos[r]);
+        h = sg_rng_at(f->forget && b->pos[r] % f->forget == 0 ? 1 : h, (uint64_t)b->id[r], (uint64_t)b->pos[r]);
         cell[0] = (uint32_t)(h >> 32);
         cell[1] = (uint32_t)h;
         cell[2] = before && before[3] ? before[2] + 1 : 0; /* tokens answered so far */

@@ -36,6 +36,7 @@ typedef struct trace_request {
 /* What a model is for these tests: an opener, and whether a token ends a text. */
 typedef struct subject {
     sg_status (*open)(sg_lm *lm, int nblock, void *arg, sg_error *err);
+    sg_status (*open_other)(sg_lm *lm, int nblock, void *arg, sg_error *err); /* another model with its vocabulary; NULL: none */
     void *arg;
     int nvocab;
     sg_lm lm; /* of the reference */
@@ -139,7 +140,7 @@ static void read_events(trace_request *q)
 
 typedef struct totals {
     uint64_t transition[SG_REQUEST_NSTATE][SG_REQUEST_NSTATE];
-    uint64_t drafted, accepted;
+    uint64_t drafted, accepted, drafted_by[SG_DRAFT_NKIND], accepted_by[SG_DRAFT_NKIND];
     uint64_t steps, hits, preemptions, recomputed, waits, evicted, tokens;
 } totals;
 
@@ -149,6 +150,10 @@ static void add_totals(totals *t, const sg_engine *e)
     t->steps += s->steps;
     t->drafted += s->drafted_tokens;
     t->accepted += s->accepted_tokens;
+    for (int k = 0; k < SG_DRAFT_NKIND; k++) {
+        t->drafted_by[k] += s->drafted_by[k];
+        t->accepted_by[k] += s->accepted_by[k];
+    }
     t->hits += s->prefix_hit_tokens;
     t->preemptions += s->preemptions;
     t->recomputed += s->recomputed_tokens;
@@ -184,12 +189,18 @@ static void one_turn(sg_engine *e, bool *idle)
     CHECK(sg_engine_turn(e, idle));
 }
 
-static void run_trace(subject *s, trace_request *q, int n, const sg_engine_options *o, int nblock, int patience, totals *t)
+static void run_trace(subject *s, trace_request *q, int n, const sg_engine_options *o, int nblock, int draft_block, int patience,
+                      totals *t)
 {
     sg_lm lm;
     sg_engine *e = NULL;
     CHECK_OK(s->open(&lm, nblock, s->arg, &err));
     CHECK_OK(sg_engine_make_lm(&e, &lm, o, &err));
+    if (draft_block) { /* the same model, or one that agrees now and then; with too little memory for all */
+        CHECK_OK((draft_block % 2 || !s->open_other ? s->open : s->open_other)(&lm, draft_block, s->arg, &err));
+        CHECK_OK(sg_engine_take_draft(e, &lm, &err));
+    }
+    const sg_lm *draft = sg_draft_model_lm(e->draft);
     if (n % 2)
         e->answer_tokens = 0; /* expects short answers, so the pool will be short */
     int left = n, turn = 0, quiet = 0;
@@ -231,6 +242,8 @@ static void run_trace(subject *s, trace_request *q, int n, const sg_engine_optio
             CHECK_INT(sg_prefix_nblock(e->prefix), 0);
         }
         CHECK_INT(sg_kv_pool_nfree(e->lm.pool), nblock);
+        if (draft)
+            CHECK_INT(sg_kv_pool_nfree(draft->pool), draft_block);
         add_totals(t, e);
     }
     for (int i = 0; i < n; i++)
@@ -248,16 +261,18 @@ static void random_trace(subject *s, int answer, int patience, totals *t, sg_rng
         q[i].at = sg_rng_below(g, 3) ? (int)sg_rng_below(g, 60) : 0;
         most = q[i].limit > most ? q[i].limit : most;
     }
+    static const char *const specs[] = {"lookup", "off", "auto", "auto"};
     int npolicy = 0;
     while (sg_policy_at(npolicy))
         npolicy++;
     sg_engine_options o = {.max_running = 1 + (int)sg_rng_below(g, 8), .step_tokens = 1 + (int)sg_rng_below(g, 64),
                            .policy = sg_policy_at((int)sg_rng_below(g, (uint64_t)npolicy))->name,
-                           .spec = sg_rng_below(g, 2) ? "lookup" : "off",
+                           .spec = specs[sg_rng_below(g, 4)],
                            .no_prefix_cache = sg_rng_below(g, 6) == 0};
     int nblock = sg_kv_blocks_for(most, block);
     nblock += (int)sg_rng_below(g, (uint64_t)(sg_rng_below(g, 2) ? 6 : 60));
-    run_trace(s, q, n, &o, nblock, patience, t);
+    int draft_block = strcmp(o.spec, "auto") == 0 ? 1 + (int)sg_rng_below(g, 80) : 0;
+    run_trace(s, q, n, &o, nblock, draft_block, patience, t);
 }
 
 static void subject_open(subject *s)
@@ -296,6 +311,15 @@ static sg_status open_fake(sg_lm *lm, int nblock, void *arg, sg_error *e)
     return SG_OK;
 }
 
+static sg_status open_fake_other(sg_lm *lm, int nblock, void *arg, sg_error *e)
+{
+    fake_lm *fake = NULL;
+    SG_TRY(fake_lm_open(lm, &fake, LIMIT_MAX - 60, nblock, e)); /* and a shorter context */
+    fake->cycle = *(const int *)arg;
+    fake->forget = 5;
+    return SG_OK;
+}
+
 static int ntrace(int usual)
 {
     const char *s = getenv("SEGUE_TRACES"); /* a longer run on demand */
@@ -305,7 +329,7 @@ static int ntrace(int usual)
 TEST(random_traces_give_the_answers_of_running_alone)
 {
     int cycle = 9;
-    subject s = {.open = open_fake, .arg = &cycle};
+    subject s = {.open = open_fake, .open_other = open_fake_other, .arg = &cycle};
     totals t = {0};
     int n = ntrace(2000), i = 0;
     sg_rng *g = tap_rng();
@@ -322,6 +346,10 @@ TEST(random_traces_give_the_answers_of_running_alone)
     if (n < 500 || tap_failed())
         return;
     CHECK(t.drafted && t.accepted && t.accepted < t.drafted && t.hits && t.preemptions && t.waits && t.evicted && t.recomputed);
+    for (int k = 0; k < SG_DRAFT_NKIND; k++) {
+        tap_note("guesses of source %d: %llu, right: %llu", k, (unsigned long long)t.drafted_by[k], (unsigned long long)t.accepted_by[k]);
+        CHECK(t.accepted_by[k] && t.accepted_by[k] < t.drafted_by[k]);
+    }
     static const char *const names[] = {"queued", "waiting", "held", "prefill", "decode", "paused", "preempted", "ended"};
     for (int a = 0; a < SG_REQUEST_NSTATE; a++)
         for (int b = 0; b < SG_REQUEST_NSTATE; b++)

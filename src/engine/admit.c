@@ -72,6 +72,7 @@ bool sg_engine_gather(sg_engine *e, bool idle)
     pthread_mutex_unlock(&e->lock);
     for (; r; r = r->next) {
         r->serial = ++e->serial;
+        sg_request_expect_guesses(e, r);
         sg_request_become(e, r, SG_REQUEST_WAITING);
         e->waiting[e->nwaiting++] = r; /* nqueued and max_running bound it */
     }
@@ -106,7 +107,8 @@ void sg_engine_finish(sg_engine *e, sg_request *r, sg_finish how, const sg_error
     if (how <= SG_FINISH_LENGTH)
         e->answer_tokens += 0.1 * (r->known - r->nprompt - e->answer_tokens);
     sg_kv_seq_free(r->seq); /* in the loop's thread, which owns the pool */
-    r->seq = NULL;
+    sg_kv_seq_free(r->draft_seq);
+    r->seq = r->draft_seq = NULL;
     e->epoch++;
     sg_request_become(e, r, SG_REQUEST_ENDED);
     pthread_mutex_lock(&e->stats_lock);
@@ -174,6 +176,8 @@ static void preempt(sg_engine *e, int at)
     memmove(e->running + at, e->running + at + 1, (size_t)(--e->nrunning - at) * sizeof *e->running);
     sg_request_remember(e, r, true);
     sg_kv_seq_truncate(r->seq, 0);
+    if (r->draft_seq)
+        sg_kv_seq_truncate(r->draft_seq, 0);
     r->computed = 0;
     r->looked_version = UINT64_MAX;
     if (r->npreempt < UINT16_MAX)
@@ -243,8 +247,11 @@ static bool show_running(sg_engine *e)
         r->ndraft = 0;
         if (e->speculate && r->state == SG_REQUEST_DECODE)
             sg_request_guess(e, r, room);
-        e->gap_running[i] = gap_of(e, r);
     }
+    if (e->draft)
+        sg_engine_guess(e);
+    for (int i = 0; i < e->nrunning; i++)
+        e->gap_running[i] = gap_of(e, e->running[i]);
     return all_paused;
 }
 

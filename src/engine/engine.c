@@ -58,6 +58,7 @@ static void destroy(sg_engine *e)
         sg_engine_sweep(e, true);
     }
     sg_prefix_close(e->prefix);
+    sg_draft_model_free(e->draft);
     if (e->lm.close)
         e->lm.close(e->lm.self);
     sg_vocabulary_trie_free(e->vocabulary);
@@ -109,7 +110,7 @@ char *sg_engine_name_of(const sg_engine_options *o)
     return sg_strndup(start, n);
 }
 
-bool sg_engine_speculates(const sg_engine_options *o) { return o->spec && strcmp(o->spec, "lookup") == 0; }
+bool sg_engine_speculates(const sg_engine_options *o) { return !o->spec || strcmp(o->spec, "off") != 0; }
 
 static sg_status check_options(sg_engine *e, const sg_engine_options *o, sg_error *err)
 {
@@ -122,8 +123,10 @@ static sg_status check_options(sg_engine *e, const sg_engine_options *o, sg_erro
     e->on_step = o->on_step;
     e->on_step_arg = o->on_step_arg;
     e->slo_tbt_us = (int64_t)(o->slo_tbt_ms * 1e3);
-    if (o->spec && !sg_engine_speculates(o) && strcmp(o->spec, "off") != 0)
-        return sg_fail(err, SG_E_ARGUMENT, "speculation '%.32s': one of off, lookup", o->spec);
+    if (o->spec && strcmp(o->spec, "auto") != 0 && strcmp(o->spec, "lookup") != 0 && strcmp(o->spec, "off") != 0)
+        return sg_fail(err, SG_E_ARGUMENT, "speculation '%.32s': one of auto, lookup, off", o->spec);
+    if (o->draft && o->spec && strcmp(o->spec, "auto") != 0)
+        return sg_fail(err, SG_E_ARGUMENT, "a draft model and speculation '%.32s': leave one out", o->spec);
     if (o->step_tokens < 0)
         return sg_fail(err, SG_E_ARGUMENT, "%d tokens a step: at least 1", o->step_tokens);
     e->max_running = o->max_running ? o->max_running : RUNNING;
@@ -159,6 +162,7 @@ static sg_status set_up(sg_engine *e, const sg_engine_options *o, sg_error *err)
     sg_ledger_hold(e->ledger, SG_LEDGER_PREFIX, (uint64_t)(sg_heap_thread() - at));
     limit_requests(e);
     e->answer_tokens = ANSWER;
+    sg_engine_expect_guesses(e);
     sg_latency_init(&e->latency);
     if (e->lm.probe && e->max_running > 1) /* one request alone has no neighbour to be late for */
         sg_engine_probe(e);
@@ -220,10 +224,28 @@ sg_status sg_engine_open(sg_engine **engine, const sg_engine_options *o, sg_erro
 {
     int64_t begin = sg_clock_us();
     sg_json_init(); /* programs that make JSON texts for sg_chat free them by sg_memory_free */
-    sg_lm lm;
-    SG_TRY(sg_lm_open(&lm, o, err));
-    SG_TRY(sg_engine_open_lm(engine, &lm, o, err));
-    (*engine)->load_us = sg_clock_us() - begin;
+    sg_lm lm, draft;
+    sg_engine *e = NULL;
+    if (o->draft) /* first: the model itself takes what is left */
+        SG_TRY(sg_lm_open_draft(&draft, o, err));
+    sg_status st = sg_lm_open(&lm, o, err);
+    if (st == SG_OK)
+        st = sg_engine_make_lm(&e, &lm, o, err);
+    if (st == SG_OK && o->draft)
+        st = sg_engine_take_draft(e, &draft, err);
+    else if (o->draft) {
+        draft.close(draft.self);
+        sg_ledger_unref(draft.ledger);
+    }
+    if (st == SG_OK)
+        st = start_thread(e, err);
+    if (st != SG_OK) {
+        if (e)
+            destroy(e);
+        return st;
+    }
+    e->load_us = sg_clock_us() - begin;
+    *engine = e;
     return SG_OK;
 }
 

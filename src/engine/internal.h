@@ -48,7 +48,14 @@ typedef enum sg_request_state {
 } sg_request_state;
 
 typedef struct sg_drafter sg_drafter;
+typedef struct sg_draft_model sg_draft_model;
 enum { SG_DRAFT_MAX = 8 };
+
+/* What is known of one source of guesses (speculate.c), for one request. */
+typedef struct sg_guess {
+    float accept;         /* recent share of right guesses */
+    uint16_t rest, pause; /* tokens until it may try again; how long it will rest the next time */
+} sg_guess;
 
 struct sg_request {
     _Atomic int refs;
@@ -92,7 +99,10 @@ struct sg_request {
     sg_drafter *drafter; /* NULL: nothing is guessed */
     int32_t draft[SG_DRAFT_MAX];
     int ndraft;   /* guesses behind the known tokens */
-    float accept; /* recent share of right guesses */
+    float accept; /* probability that one of them is right */
+    sg_draft_kind draft_kind; /* who made them */
+    sg_guess guess[SG_DRAFT_NKIND];
+    sg_kv_seq *draft_seq; /* in the draft model's pool; NULL: it does not guess for this request */
     bool gone;    /* to be taken out of its list */
     int64_t submit_us, admit_us, first_us, last_us;
 
@@ -157,6 +167,8 @@ struct sg_engine {
     double predicted_us;    /* ...and what it was expected to take; 0: nothing */
     bool speculate;
     int ndraft_max;         /* guesses that a step has room for */
+    float guess_accept[SG_DRAFT_NKIND]; /* recent shares of right guesses, of all requests */
+    sg_draft_model *draft;  /* NULL: none */
     sg_gap *gap_running, *gap_waiting;
     sg_plan plan;
     uint64_t nstep;
@@ -205,19 +217,42 @@ void sg_engine_probe(sg_engine *e);
 void sg_engine_cost_begin(sg_engine *e);
 void sg_engine_cost_end(sg_engine *e, int64_t us);
 
-/* speculate.c: guesses from the request's own text. */
-/* All memory for a request of up to `limit` tokens. */
-sg_status sg_drafter_new(sg_drafter **d, int limit, sg_error *err);
-void sg_drafter_free(sg_drafter *d);
-/* Up to `most` tokens that may follow token[0..n), which begin as they did the last time; returns how many. */
-int sg_drafter_guess(sg_drafter *d, const int32_t *token, int n, int32_t *draft, int most);
-/* Guess for a decoding request whose ring has room for so many tokens. */
+/* speculate.c: guesses. */
+void sg_engine_expect_guesses(sg_engine *e);                      /* at the start */
+void sg_request_expect_guesses(const sg_engine *e, sg_request *r); /* of a new request */
+/* Guess for a decoding request whose ring has room for so many tokens, from what was read: sets ndraft, 0 so far. */
 void sg_request_guess(sg_engine *e, sg_request *r, int room);
+/* The most guesses that a request can use. */
+int sg_request_guess_most(const sg_engine *e, const sg_request *r, int room);
+/* Whether a source may guess for the request now; counts its rest; fewer than *most when it is on trial. */
+bool sg_request_may_guess(sg_request *r, sg_draft_kind kind, int *most);
+void sg_request_take_guess(sg_request *r, sg_draft_kind kind, int n); /* r->draft[0..n) are its guesses */
 /* Of `given` guesses `right` were. */
 void sg_request_learn(sg_engine *e, sg_request *r, int given, int right);
 
+/* draft_lookup.c: guesses from the request's own text. */
+/* All memory for a request of up to `limit` tokens. */
+sg_status sg_drafter_new(sg_drafter **d, int limit, sg_error *err);
+void sg_drafter_free(sg_drafter *d);
+/* Up to `most` tokens that may follow token[0..n), which begin as they did the last time; returns how many, and in *past
+ * how many tokens before them are the same. */
+int sg_drafter_guess(sg_drafter *d, const int32_t *token, int n, int32_t *draft, int most, int *past);
+
+/* draft_model.c: guesses from a small model. */
+/* Let `lm` guess for e's model; before the first request; takes over *lm, also on failure.  SG_E_ARGUMENT when the two have not
+ * the same vocabulary. */
+sg_status sg_engine_take_draft(sg_engine *e, sg_lm *lm, sg_error *err);
+void sg_draft_model_free(sg_draft_model *d);
+const sg_lm *sg_draft_model_lm(const sg_draft_model *d); /* NULL of NULL */
+/* A request's sequence in the draft model's memory, if its limit fits. */
+sg_status sg_request_join_draft(sg_engine *e, sg_request *r, sg_error *err);
+/* Guess for the decoding requests that have no guesses yet. */
+void sg_engine_guess(sg_engine *e);
+
 /* lm_model.c */
 sg_status sg_lm_open(sg_lm *lm, const sg_engine_options *options, sg_error *err);
+/* The draft model of these options; its keys and values get at most an eighth of what there is. */
+sg_status sg_lm_open_draft(sg_lm *lm, const sg_engine_options *options, sg_error *err);
 
 /* step.c */
 void *sg_engine_loop(void *engine);
@@ -258,6 +293,8 @@ int sg_request_look(sg_engine *e, sg_request *r);
 void sg_request_share(sg_engine *e, sg_request *r);
 /* Put what it has computed into the tree: full blocks, with `tail` the last one too. */
 void sg_request_remember(sg_engine *e, sg_request *r, bool tail);
+/* Tokens that other requests had behind all tokens of r; returns how many, at most `most`. */
+int sg_request_guess_tree(sg_engine *e, const sg_request *r, int32_t *out, int most);
 /* Whether a waiting request should wait for one that is running or stands before it among the shown ones, which
  * computes what it would compute too. */
 bool sg_request_hold(sg_engine *e, sg_request *r);

@@ -226,14 +226,15 @@ static int64_t room_for(const sg_engine_options *o, size_t block_bytes, uint64_t
 
 static int running_of(const sg_engine_options *o) { return o->max_running > 0 ? o->max_running : RUNNING; }
 
-static sg_status open_pool(real_lm *m, sg_lm *lm, const sg_engine_options *o, sg_error *err)
+/* `part`: the pool gets at most such a part of the room. */
+static sg_status open_pool(real_lm *m, sg_lm *lm, const sg_engine_options *o, int part, sg_error *err)
 {
     sg_dtype type;
     SG_TRY(kv_type(m, o->kv_type, &type, err));
     size_t bytes = sg_kv_block_bytes(m->info->kv, m->info->nlayer, type, BLOCK);
     if (!bytes)
         return sg_fail(err, SG_E_UNSUPPORTED, "the model's keys and values do not fit a block");
-    int64_t room = room_for(o, bytes, loop_bytes(lm->max_logits, m->nvocab));
+    int64_t room = room_for(o, bytes, loop_bytes(lm->max_logits, m->nvocab)) / part;
     int ctx = o->ctx > 0 ? o->ctx : m->info->ctx;
     if (room > SG_KV_BLOCKS_MAX)
         room = SG_KV_BLOCKS_MAX;
@@ -275,7 +276,7 @@ static void note(sg_lm *lm, sg_ledger_row row, int64_t *at)
     *at = now;
 }
 
-static sg_status open_all(real_lm *m, sg_lm *lm, const sg_engine_options *o, sg_error *err)
+static sg_status open_all(real_lm *m, sg_lm *lm, const sg_engine_options *o, int part, sg_error *err)
 {
     sg_ops_options ops = {.nthread = o->threads, .exact = o->exact};
     sg_str title = {"", 0};
@@ -299,7 +300,7 @@ static sg_status open_all(real_lm *m, sg_lm *lm, const sg_engine_options *o, sg_
     note(lm, SG_LEDGER_SCRATCH, &at);
     uint64_t file = sg_weights_file_bytes(m->weights);
     sg_ledger_hold(lm->ledger, SG_LEDGER_WEIGHTS, file > m->info->dropped_bytes ? file - m->info->dropped_bytes : 0);
-    SG_TRY(open_pool(m, lm, o, err));
+    SG_TRY(open_pool(m, lm, o, part, err));
     note(lm, SG_LEDGER_KV, &at);
     SG_TRY(sg_dict_str(sg_weights_meta(m->weights), "general.name", "", &title, err));
     lm->title = title.data;
@@ -316,7 +317,7 @@ static sg_status open_all(real_lm *m, sg_lm *lm, const sg_engine_options *o, sg_
     return SG_OK;
 }
 
-sg_status sg_lm_open(sg_lm *lm, const sg_engine_options *o, sg_error *err)
+static sg_status open_part(sg_lm *lm, const sg_engine_options *o, int part, sg_error *err)
 {
     real_lm *m = sg_calloc(1, sizeof *m);
     if (!m)
@@ -327,7 +328,7 @@ sg_status sg_lm_open(sg_lm *lm, const sg_engine_options *o, sg_error *err)
                  .decode_end = real_decode_end, .render = real_render, .close = real_close};
     sg_status st = sg_ledger_new(&out.ledger, o->memory_bytes, err);
     if (st == SG_OK)
-        st = open_all(m, &out, o, err);
+        st = open_all(m, &out, o, part, err);
     if (st != SG_OK) {
         real_close(m);
         sg_ledger_unref(out.ledger);
@@ -335,4 +336,18 @@ sg_status sg_lm_open(sg_lm *lm, const sg_engine_options *o, sg_error *err)
     }
     *lm = out;
     return SG_OK;
+}
+
+sg_status sg_lm_open(sg_lm *lm, const sg_engine_options *o, sg_error *err) { return open_part(lm, o, 1, err); }
+
+sg_status sg_lm_open_draft(sg_lm *lm, const sg_engine_options *o, sg_error *err)
+{
+    enum { PART = 8 };
+    sg_engine_options draft = *o;
+    draft.model = o->draft;
+    draft.spec = "off"; /* nobody guesses for it */
+    draft.ctx = 0;      /* its own: longer requests go without */
+    sg_error why;
+    sg_status st = open_part(lm, &draft, PART, &why);
+    return st == SG_OK ? SG_OK : sg_fail(err, st, "the draft model: %.200s", why.text);
 }

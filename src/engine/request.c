@@ -48,6 +48,7 @@ static void destroy(sg_request *r)
     sg_free(r->token);
     sg_drafter_free(r->drafter);
     sg_kv_seq_free(r->seq);
+    sg_kv_seq_free(r->draft_seq); /* neither is there any more once the loop has had the request */
     if (r->decoder_free)
         r->decoder_free(r->decoder);
     sg_free(r->entry);
@@ -113,7 +114,7 @@ static sg_status build(sg_request *r, sg_engine *e, const sg_request_options *o,
     r->sampling.bias = r->bias;
     if (e->speculate)
         SG_TRY(sg_drafter_new(&r->drafter, r->limit, err));
-    r->accept = 0.6f; /* worth a first try */
+    SG_TRY(sg_request_join_draft(e, r, err));
     SG_TRY(sg_constraint_new(&r->constraint, e, o, err));
     r->decoder_free = e->lm.decoder_free;
     return e->lm.decoder_new(e->lm.self, &r->decoder, r->token, o->nprompt, err);

@@ -79,6 +79,13 @@ void sg_request_remember(sg_engine *e, sg_request *r, bool tail)
         sg_prefix_insert(e->prefix, space_of(e, r), r->token, n, r->seq->table, tail, sg_clock_us());
 }
 
+int sg_request_guess_tree(sg_engine *e, const sg_request *r, int32_t *out, int most)
+{
+    if (r->known / sg_kv_pool_block(e->lm.pool) > r->seq->nblock)
+        return 0;
+    return sg_prefix_guess(e->prefix, space_of(e, r), r->token, r->known, r->seq->table, out, most);
+}
+
 /* ---- the same new beginning, computed once ---- */
 
 static int common(const sg_request *a, const sg_request *b, int n)

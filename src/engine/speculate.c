@@ -1,124 +1,116 @@
-/* engine/speculate.c - guessing the next tokens of an answer from its own text (prompt lookup).
+/* engine/speculate.c - guessing ahead: which source guesses for which request, and what is learnt from the outcome.
  *
- * Code that is edited, text that is summarised and JSON that repeats its keys say again what stands above.  The last
- * GRAM tokens are looked up among all earlier places of the request; of those that begin alike, the one with the longest
- * common past is continued, the newest among equals:
- *
- *     ... the boat sailed away and ...... the boat sailed
- *         [  common past ][guess ->]      [  now        ]
- *
- * The guesses go through the model as rows of the next step, each at its own position.  The first draw that differs
+ * Guesses go through the model as rows of the next step, each at its own position.  The first draw that differs
  * from its guess ends them, and the draw counts: a token is what the sampler draws at its position with its
- * counter, so the text is the same with and without guessing, greedy or not.  The keys of wrong guesses are dropped.
+ * counter, so the text is the same with and without guessing, greedy or not, with a grammar or without.  The keys of
+ * wrong guesses are dropped.  A draw is made only where all guesses before it were right, so there are as many draws as
+ * tokens.
+ *
+ * Sources, asked in this order; the first one that has a guess and is not resting makes it:
+ *
+ *     tree     what other requests had behind the same tokens from the first one on          kv/prefix.c
+ *     long     what this text had behind the same run of at least LONG tokens                draft_lookup.c
+ *     short    the same with a shorter run
+ *     model    what a small model with the same vocabulary says; asked last, as it costs time  draft_model.c
  *
  * Whether guesses are worth their rows is the scheduler's decision (plan_drafts in sched/policy_slo.c), from the time
- * that a row costs and the share of guesses that were right lately.
+ * that a row costs and the probability that a guess is right.  That is kept for each request and source, begins with what
+ * requests had lately, and moves with every guess whose outcome is known.  A source that is mostly wrong rests: for
+ * eight tokens, then for twice as many each time that its one guess afterwards is wrong again, up to REST_MAX.  So a text
+ * that does not repeat itself costs a row every few hundred tokens, and one that begins to is found out.
  *
- *     head [hash of GRAM tokens] -> last place behind such a run -> prev [place] -> the place before ...
- *
- * The step loop's thread; memory is taken when the request is built.
+ * The step loop's thread.
  */
 #include "engine/internal.h"
 
-#include "base/heap.h"
-#include "base/rng.h"
+enum { LONG = 8, REST_MIN = 8, REST_MAX = 512 };
+static const float quit = 0.3f, first = 0.5f, rate = 0.15f, shared_rate = 0.02f;
 
-enum { GRAM = 3, CANDIDATES = 8, PAST_MAX = 32 };
-
-struct sg_drafter {
-    int32_t *head; /* [mask + 1] place or 0 */
-    int32_t *prev; /* [limit] */
-    uint32_t mask;
-    int limit, n; /* places up to n are in */
-};
-
-sg_status sg_drafter_new(sg_drafter **out, int limit, sg_error *err)
+void sg_request_expect_guesses(const sg_engine *e, sg_request *r)
 {
-    sg_drafter *d = sg_calloc(1, sizeof *d);
-    if (!d)
-        return sg_fail_nomem(err, "a request");
-    uint32_t size = 64;
-    while (size < (uint32_t)limit && size < 1u << 30)
-        size *= 2;
-    *d = (sg_drafter){.mask = size - 1, .limit = limit};
-    d->head = sg_calloc(size, sizeof *d->head);
-    d->prev = sg_calloc((size_t)limit + 1, sizeof *d->prev);
-    if (!d->head || !d->prev) {
-        sg_drafter_free(d);
-        return sg_fail_nomem(err, "a request");
-    }
-    *out = d;
-    return SG_OK;
+    for (int k = 0; k < SG_DRAFT_NKIND; k++)
+        r->guess[k] = (sg_guess){.accept = e->guess_accept[k] > quit ? e->guess_accept[k] : first, .pause = REST_MIN};
+    r->draft_kind = SG_DRAFT_TREE;
 }
 
-void sg_drafter_free(sg_drafter *d)
+void sg_engine_expect_guesses(sg_engine *e)
 {
-    if (!d)
-        return;
-    sg_free(d->head);
-    sg_free(d->prev);
-    sg_free(d);
+    static const float usual[SG_DRAFT_NKIND] = {[SG_DRAFT_TREE] = 0.7f, [SG_DRAFT_LONG] = 0.7f, [SG_DRAFT_SHORT] = 0.5f, [SG_DRAFT_MODEL] = 0.6f};
+    for (int k = 0; k < SG_DRAFT_NKIND; k++)
+        e->guess_accept[k] = usual[k];
 }
 
-/* Where runs that end before token `n` begin their list. */
-static int32_t *slot(sg_drafter *d, const int32_t *token, int n)
-{
-    uint64_t h = 0;
-    for (int i = n - GRAM; i < n; i++)
-        h = sg_rng_mix(h + (uint32_t)token[i] + 1);
-    return &d->head[h & d->mask];
-}
-
-static int past(const int32_t *token, int a, int b)
-{
-    int n = 0;
-    while (n < PAST_MAX && n < a && token[a - 1 - n] == token[b - 1 - n])
-        n++;
-    return n;
-}
-
-int sg_drafter_guess(sg_drafter *d, const int32_t *token, int n, int32_t *draft, int most)
-{
-    int best = 0, longest = GRAM - 1, count = 0;
-    if (n < GRAM || n > d->limit || most <= 0)
-        return 0;
-    for (int at = d->n + 1; at < n; at++) /* the run that ends at n itself comes in with the next token */
-        if (at >= GRAM) {
-            int32_t *first = slot(d, token, at);
-            d->prev[at] = *first;
-            *first = at;
-        }
-    d->n = n - 1 > d->n ? n - 1 : d->n;
-    for (int at = *slot(d, token, n), i = 0; at && i < CANDIDATES; at = d->prev[at], i++) {
-        int same = past(token, at, n);
-        if (same > longest) {
-            longest = same;
-            best = at;
-        }
-    }
-    for (int i = best; best && i < n && count < most; i++)
-        draft[count++] = token[i];
-    return count;
-}
-
-void sg_request_guess(sg_engine *e, sg_request *r, int room)
+int sg_request_guess_most(const sg_engine *e, const sg_request *r, int room)
 {
     int most = r->limit - r->known - 1;
     most = most < room - 1 ? most : room - 1;
     most = most < e->ndraft_max ? most : e->ndraft_max;
-    most = most < SG_DRAFT_MAX ? most : SG_DRAFT_MAX;
-    r->ndraft = r->drafter ? sg_drafter_guess(r->drafter, r->token, r->known, r->draft, most) : 0;
-    if (r->accept < 0.25f)
-        r->accept += 0.002f; /* a text may begin to repeat itself: try again in a while */
+    return most < SG_DRAFT_MAX ? most : SG_DRAFT_MAX;
+}
+
+bool sg_request_may_guess(sg_request *r, sg_draft_kind kind, int *most)
+{
+    sg_guess *g = &r->guess[kind];
+    if (g->accept >= quit)
+        return true;
+    if (g->rest > 0) {
+        g->rest--;
+        return false;
+    }
+    *most = *most < 1 ? *most : 1;
+    return true;
+}
+
+void sg_request_take_guess(sg_request *r, sg_draft_kind kind, int n)
+{
+    const sg_guess *g = &r->guess[kind];
+    r->ndraft = n;
+    r->draft_kind = kind;
+    r->accept = g->accept >= quit ? g->accept : first; /* after a rest: one try */
+}
+
+/* n guesses of a kind stand in r->draft: keep those that the kind may make. */
+static bool take(sg_request *r, sg_draft_kind kind, int n)
+{
+    int most = n;
+    if (n <= 0 || !sg_request_may_guess(r, kind, &most))
+        return false;
+    sg_request_take_guess(r, kind, most);
+    return true;
+}
+
+void sg_request_guess(sg_engine *e, sg_request *r, int room)
+{
+    int most = sg_request_guess_most(e, r, room), past = 0;
+    if (!r->drafter || most < 1)
+        return;
+    if (e->prefix && take(r, SG_DRAFT_TREE, sg_request_guess_tree(e, r, r->draft, most)))
+        return;
+    int n = sg_drafter_guess(r->drafter, r->token, r->known, r->draft, most, &past);
+    take(r, past >= LONG ? SG_DRAFT_LONG : SG_DRAFT_SHORT, n);
 }
 
 void sg_request_learn(sg_engine *e, sg_request *r, int given, int right)
 {
+    sg_guess *g = &r->guess[r->draft_kind];
+    float *shared = &e->guess_accept[r->draft_kind];
     int tried = right < given ? right + 1 : given; /* those behind the first wrong one say nothing */
-    for (int i = 0; i < tried; i++)
-        r->accept += 0.1f * ((i < right ? 1.0f : 0.0f) - r->accept);
+    for (int i = 0; i < tried; i++) {
+        float hit = i < right ? 1.0f : 0.0f;
+        g->accept += rate * (hit - g->accept);
+        *shared += shared_rate * (hit - *shared);
+    }
+    if (right) {
+        g->pause = REST_MIN;
+        g->accept = g->accept > quit ? g->accept : quit;
+    } else if (g->accept < quit) {
+        g->rest = g->pause;
+        g->pause = g->pause < REST_MAX ? (uint16_t)(2 * g->pause) : REST_MAX;
+    }
     pthread_mutex_lock(&e->stats_lock);
     e->stats.drafted_tokens += (uint64_t)given;
     e->stats.accepted_tokens += (uint64_t)right;
+    e->stats.drafted_by[r->draft_kind] += (uint64_t)given;
+    e->stats.accepted_by[r->draft_kind] += (uint64_t)right;
     pthread_mutex_unlock(&e->stats_lock);
 }

@@ -42,8 +42,8 @@ sg_status sg_kv_pool_open(sg_kv_pool **pool, const sg_kv_spec *layers, int nlaye
                           sg_error *err);
 void sg_kv_pool_close(sg_kv_pool *pool); /* all sequences of it are gone by then */
 
-/* Touch a piece of memory (about 2 MiB) that blocks will want which were never taken so far, if fewer than `ahead` of them have been touched
- * already; false when there is nothing to do.  The first touch of memory is when the system finds it, zeroes it and maps it; all layers would
+/* Touch a piece of memory (about 2 MiB) of blocks that were never taken so far, if fewer than `ahead` of them have been touched
+ * already; false when there is nothing to do.  At the first touch of memory the system finds, zeroes and maps it; all layers would
  * come to that point in the same step, for a third of a second.  The thread that takes blocks. */
 bool sg_kv_pool_warm(sg_kv_pool *pool, int ahead);
 

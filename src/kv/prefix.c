@@ -325,6 +325,54 @@ void sg_prefix_insert(sg_prefix *t, uint64_t space, const int32_t *ids, int n, i
     }
 }
 
+/* Of the first few children the one that was used most, the last used among equals. */
+static int32_t favourite(const sg_prefix *t, int32_t root)
+{
+    enum { FEW = 8 };
+    int32_t queue[FEW], best = NONE;
+    int n = 0;
+    if (root != NONE)
+        queue[n++] = root;
+    for (int i = 0; i < n; i++) {
+        const node *x = &t->nodes[queue[i]];
+        if (best == NONE || x->uses > t->nodes[best].uses || (x->uses == t->nodes[best].uses && x->used > t->nodes[best].used))
+            best = queue[i];
+        if (x->left != NONE && n < FEW)
+            queue[n++] = x->left;
+        if (x->right != NONE && n < FEW)
+            queue[n++] = x->right;
+    }
+    return best;
+}
+
+/* Whether a block is the node of these ids. */
+static bool is_node(const sg_prefix *t, int32_t at, uint64_t space, const int32_t *ids)
+{
+    const node *x = &t->nodes[at];
+    return x->count == t->block && x->space == space &&
+           memcmp(t->ids + (size_t)at * (size_t)t->block, ids, (size_t)t->block * sizeof *ids) == 0;
+}
+
+int sg_prefix_guess(const sg_prefix *t, uint64_t space, const int32_t *ids, int n, const int32_t *table, int32_t *out, int most)
+{
+    int full = n / t->block, tail = n % t->block, common = 0, count = 0;
+    int32_t at = full ? table[full - 1] : NONE;
+    if (at != NONE && !is_node(t, at, space, ids + (full - 1) * t->block))
+        return 0;
+    int32_t root = at == NONE ? t->top : t->nodes[at].kid;
+    at = tail ? closest(t, root, space, ids + full * t->block, tail, &common) : at == NONE ? NONE : favourite(t, root);
+    if (common < tail)
+        return 0;
+    while (at != NONE && count < most) {
+        const node *x = &t->nodes[at];
+        for (int i = common; i < x->count && count < most; i++)
+            out[count++] = t->ids[(size_t)at * (size_t)t->block + (size_t)i];
+        common = 0;
+        at = x->count == t->block ? favourite(t, x->kid) : NONE;
+    }
+    return count;
+}
+
 int sg_prefix_evict(sg_prefix *t, int want)
 {
     int given = 0, nheld = 0;

@@ -36,6 +36,10 @@ int sg_prefix_match(sg_prefix *tree, uint64_t space, const int32_t *ids, int n, 
  * is remembered too when `tail`: its owner pays with a copy if he writes on, because a shared block is copied first. */
 void sg_prefix_insert(sg_prefix *tree, uint64_t space, const int32_t *ids, int n, int32_t *blocks, bool tail, int64_t now);
 
+/* What came behind ids[0..n) when others computed it: up to `most` tokens into out, following the blocks that were used most; returns how
+ * many.  table[i] is the caller's block of ids[i*block ..]; its last full one must be in the tree, or nothing is found. */
+int sg_prefix_guess(const sg_prefix *tree, uint64_t space, const int32_t *ids, int n, const int32_t *table, int32_t *out, int most);
+
 /* Give up to `want` blocks back to the pool, the least valuable first: leaves that nobody else holds, by time of
  * last use, where every doubling of uses counts as much as `SG_PREFIX_USE_US` of recency.  Returns how many were given. */
 int sg_prefix_evict(sg_prefix *tree, int want);

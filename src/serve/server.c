@@ -295,12 +295,13 @@ static sg_status add_model(sg_server *s, const sg_engine_options *o, sg_engine *
         return copy(&m->name, info.name, err);
     }
     m->options = *o;
-    m->options.model = m->options.tokenizer = m->options.kv_type = m->options.policy = m->options.spec = NULL;
+    m->options.model = m->options.tokenizer = m->options.kv_type = m->options.policy = m->options.spec = m->options.draft = NULL;
     SG_TRY(copy((char **)&m->options.model, o->model, err));
     SG_TRY(copy((char **)&m->options.tokenizer, o->tokenizer, err));
     SG_TRY(copy((char **)&m->options.kv_type, o->kv_type, err));
     SG_TRY(copy((char **)&m->options.policy, o->policy, err));
     SG_TRY(copy((char **)&m->options.spec, o->spec, err));
+    SG_TRY(copy((char **)&m->options.draft, o->draft, err));
     m->name = sg_engine_name_of(o);
     m->options.name = m->name;
     return m->name ? SG_OK : sg_fail_nomem(err, "the server");
@@ -482,6 +483,7 @@ void sg_server_close(sg_server *s)
         sg_free((char *)m->options.kv_type);
         sg_free((char *)m->options.policy);
         sg_free((char *)m->options.spec);
+        sg_free((char *)m->options.draft);
     }
     sg_free(s->model);
     sg_free(s->host);
