@@ -35,7 +35,8 @@ void sg_request_expect_guesses(const sg_engine *e, sg_request *r)
 
 void sg_engine_expect_guesses(sg_engine *e)
 {
-    static const float usual[SG_DRAFT_NKIND] = {[SG_DRAFT_TREE] = 0.7f, [SG_DRAFT_LONG] = 0.7f, [SG_DRAFT_SHORT] = 0.5f, [SG_DRAFT_MODEL] = 0.6f};
+    static const float usual[SG_DRAFT_NKIND] = {
+        [SG_DRAFT_TREE] = 0.7f, [SG_DRAFT_LONG] = 0.7f, [SG_DRAFT_SHORT] = 0.5f, [SG_DRAFT_MODEL] = 0.6f};
     for (int k = 0; k < SG_DRAFT_NKIND; k++)
         e->guess_accept[k] = usual[k];
 }
