@@ -234,7 +234,7 @@ TEST(every_policy_keeps_the_rules)
         for (int k = 0; k < 60 && !tap_failed(); k++, n++)
             run(sg_policy_at(i), 500, &thrown, &drafted);
     tap_note("%lld traces, %lld thrown out, %lld guesses", (long long)n, (long long)thrown, (long long)drafted);
-    CHECK(tap_failed() || (thrown > 100 && drafted > 100)); /* the load reaches what it is to test */
+    CHECK(tap_failed() || (thrown > 50 && drafted > 100)); /* the load reaches what it is to test */
 }
 
 TEST(names_and_parameters)

@@ -216,6 +216,9 @@ TEST(slo_verifies_guesses_while_they_pay)
     one[0].draft = 6, one[0].accept = 0.8F;
     ask("slo", (sg_snapshot){RUNS(one), .latency = &l}, (sg_sched_options){0});
     CHECK_INT(plan.part[0].ndraft, 6);
+    sg_gap two[] = {one[0], prompt(100, 20)};
+    ask("slo", (sg_snapshot){RUNS(two), .latency = &l}, (sg_sched_options){0});
+    CHECK_INT(plan.ndraft, 0); /* the rows belong to the prompt */
     one[0].accept = 0.001F;
     ask("slo", (sg_snapshot){RUNS(one), .latency = &l}, (sg_sched_options){0});
     CHECK_INT(plan.ndraft, 0);

@@ -224,9 +224,15 @@ static int choose_length(const sg_engine *e, sg_draft_model *d, int n)
 
 /* ---- the engine's side ---- */
 
+/* Nobody who wants guesses while prompts wait: the scheduler would have no rows for them. */
 static void collect(sg_engine *e, sg_draft_model *d)
 {
     d->nwho = 0;
+    for (int i = 0; i < e->nrunning; i++)
+        if (e->running[i]->state == SG_REQUEST_PREFILL)
+            return;
+    if (e->nwaiting && e->nrunning < e->max_running)
+        return;
     for (int i = 0; i < e->nrunning && d->nwho < d->most_seq; i++) {
         sg_request *r = e->running[i];
         int most = SG_DRAFT_MAX;

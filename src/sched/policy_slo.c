@@ -5,7 +5,8 @@
  *
  *     1 room      decodes need KV blocks: without, the worst request is thrown out (make room)
  *     2 decodes   all streams, most urgent first; batch-class streams may miss a step that is full
- *     3 drafts    guesses are verified while one more row brings more tokens a second than the step has anyway
+ *     3 drafts    while no prompt waits: guesses are verified while one more row brings more tokens a second than the
+ *                 step has anyway
  *     4 prompts   running and waiting ones in one order, in chunks of what the bound leaves
  *                 ... and when no stream decodes, as much as one step may hold
  *
@@ -139,10 +140,27 @@ static double plan_decodes(sg_pass *w, int64_t tbt)
 
 /* ---- drafts ---- */
 
+/* Whether a prompt could use the rows: beside one the step is bound by arithmetic, a guess that may be wrong costs as
+ * much as a token of the prompt, which never is, and the streams keep their bound anyway. */
+static bool prompts_wait(const sg_pass *w)
+{
+    for (int i = 0; i < w->s->nrunning; i++) {
+        const sg_gap *g = &w->s->running[i];
+        if (!g->paused && !sg_gap_decodes(g) && sg_gap_left(g) > 0)
+            return true;
+    }
+    for (int i = 0; i < w->s->nwaiting && w->s->free_slot > 0; i++)
+        if (!w->s->waiting[i].paused)
+            return true;
+    return false;
+}
+
 /* Rows for guesses, the likeliest first, while they raise tokens a second.  Without a model of step times, a few. */
 static void plan_drafts(sg_pass *w, double limit)
 {
     sg_plan *p = w->p;
+    if (prompts_wait(w))
+        return;
     bool known = sg_pass_predicts(w);
     double expected = p->npart, us = sg_pass_us(w);
     for (int k = 0; k < DRAFTS_MAX; k++) {
