@@ -13,7 +13,8 @@
 static const char *trace, *policies, *slo, *machine, *csv, *svg, *arrivals;
 static int64_t stall, streams, requests;
 static double qps, scale_lengths = 1, scale_time = 1;
-static bool simulate, as_json;
+static double delay;
+static bool simulate, capacity, as_json;
 
 static const option options[] = {
     {NULL, "--trace", OPT_STR, &trace, "F",
@@ -27,6 +28,10 @@ static const option options[] = {
      "streams; default strict"},
     {NULL, "--qps", OPT_F64, &qps, "Q",
      "requests a second (Poisson); default: the largest rate that keeps the bound is searched"},
+    {NULL, "--capacity", OPT_FLAG, &capacity, NULL,
+     "capacity under strict and relaxed: a simulation fitted to this machine says where, up to three real runs each confirm"},
+    {NULL, "--delay", OPT_F64, &delay, "MS",
+     "at capacity half of the requests wait no longer; default: a hundred decode steps of 32 streams"},
     {NULL, "--arrivals", OPT_STR, &arrivals, "poisson|recorded", "recorded: as the trace has them; default poisson"},
     {NULL, "--scale-time", OPT_F64, &scale_time, "K", "recorded arrivals come K times faster"},
     {NULL, "--scale-lengths", OPT_F64, &scale_lengths, "K", "divide the lengths of the trace by K"},
@@ -57,6 +62,8 @@ static void print_line(void *arg, const char *text)
     printf("%-14s", json_string_value(json_object_get(o, "policy")));
     if (json_is_number(json_object_get(o, "capacity_qps")))
         printf(" %7.3f requests/s,", number(o, "capacity_qps", NULL));
+    if (json_object_get(o, "simulated_qps"))
+        printf(" %s (simulated %.3f),", json_string_value(json_object_get(o, "slo")), number(o, "simulated_qps", NULL));
     if (json_object_get(o, "stall"))
         printf(" prompt at %.0f of %.0f tokens/s (%.0f %%),", number(o, "prompt_tps_beside", NULL), number(o, "prompt_tps_alone", NULL),
                100 * number(o, "prompt_share", NULL));
@@ -96,6 +103,10 @@ static int run(const command *self, int argc, char **argv)
         options_usage(self, "--qps must not be negative, --scale-lengths is at least 1, --scale-time more than 0");
     if (arrivals && strcmp(arrivals, "poisson") != 0 && strcmp(arrivals, "recorded") != 0)
         options_usage(self, "--arrivals: poisson or recorded");
+    if (capacity && (!trace || qps > 0 || slo || arrivals))
+        options_usage(self, "--capacity goes with --trace, and without --qps, --slo-tbt and --arrivals");
+    if (!(delay >= 0 && delay < 1e9))
+        options_usage(self, "--delay: milliseconds, not negative");
     if (machine && !simulate)
         options_usage(self, "--machine goes with --simulate");
     sg_bench_serve_options o = {.engine = &engine,
@@ -106,6 +117,8 @@ static int run(const command *self, int argc, char **argv)
                                 .slo = slo,
                                 .qps = qps,
                                 .recorded = arrivals && strcmp(arrivals, "recorded") == 0,
+                                .capacity = capacity,
+                                .delay_ms = delay,
                                 .scale_lengths = scale_lengths,
                                 .scale_time = scale_time,
                                 .requests = (int)requests,

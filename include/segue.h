@@ -244,6 +244,9 @@ typedef struct sg_bench_serve_options {
     const char *slo;      /* "strict", "relaxed" (5 and 25 times our decode step of 32 streams) or milliseconds; NULL: strict */
     double qps;           /* requests a second, by a Poisson process; 0: the largest that keeps the bound is searched */
     bool recorded;        /* arrivals as the trace has them */
+    bool capacity;        /* strict and relaxed capacity of each policy: simulated on step times that are fitted here, then up to three
+                           * real runs around it */
+    double delay_ms;      /* what half of the requests may wait at capacity; 0: a hundred decode steps of 32 streams */
     double scale_lengths; /* lengths are divided by it; 0: 1 */
     double scale_time;    /* recorded arrivals come so many times faster; 0: 1 */
     int requests;         /* of the trace, from the start; 0: 128, simulated 1024 */

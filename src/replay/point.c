@@ -17,7 +17,7 @@
 #include <stdatomic.h>
 #include <string.h>
 
-enum { SIM_RUNNING = 256, SIM_BLOCK = 16 };
+enum { SIM_RUNNING = 256, SIM_BLOCK = 16, TRACE_RUNNING = 128 }; /* 128: as Sarathi-Serve has it */
 
 typedef struct client client;
 
@@ -250,6 +250,7 @@ sg_status sg_place_open(sg_place *p, const char *policy, double slo_us, sg_error
     o.policy = policy;
     o.slo_tbt_ms = slo_us / 1e3;
     o.max_waiting = 1 << 16;
+    o.max_running = o.max_running ? o.max_running : p->o->trace ? TRACE_RUNNING : 0;
     o.ctx = o.ctx ? o.ctx : p->ctx;
     o.on_step = on_step;
     o.on_step_arg = p;

@@ -10,6 +10,7 @@ typedef struct sg_place {
     const sg_bench_serve_options *o;
     bool simulate;
     sg_machine machine;      /* simulated */
+    sg_latency fitted;       /* what a measured machine follows */
     sg_engine *engine;       /* real; NULL between policies */
     sg_record *record;       /* of the run that is on */
     int64_t origin_us;       /* real: clock at its beginning */

@@ -112,7 +112,7 @@ static void over_requests(const sg_record *r, sg_summary *s, float *v)
             v[n++] = (float)(r->request[i].first_us - r->request[i].arrival_us);
     s->ttft = quantiles_ms(v, n);
     n = 0;
-    double prompt = 0;
+    double prompt = 0, cached = 0;
     for (size_t i = 0; i < r->nrequest; i++) {
         const sg_record_request *q = &r->request[i];
         if (q->admit_us >= 0)
@@ -121,7 +121,9 @@ static void over_requests(const sg_record *r, sg_summary *s, float *v)
         s->failed += q->ended && !q->cut && q->finish > SG_FINISH_LENGTH;
         s->preemptions += q->npreempt;
         prompt += q->first_us >= 0 ? q->prompt : 0;
+        cached += q->first_us >= 0 ? q->cached : 0;
     }
+    s->cached_share = prompt > 0 ? cached / prompt : 0;
     s->queue = quantiles_ms(v, n);
     double seconds = (double)r->end_us * 1e-6;
     if (seconds > 0) {
@@ -129,6 +131,22 @@ static void over_requests(const sg_record *r, sg_summary *s, float *v)
         s->output_tps = (double)r->ntoken / seconds;
         s->prompt_tps = prompt / seconds;
     }
+}
+
+/* The middle three fifths of the ends against the middle three fifths of the arrivals: a queue that grows shows here long before
+ * it has become long. */
+static double pace(const sg_record *r, float *v)
+{
+    double took[2];
+    for (int ends = 0; ends < 2; ends++) {
+        size_t n = 0;
+        for (size_t i = 0; i < r->nrequest; i++)
+            if (r->request[i].ended && r->request[i].finish <= SG_FINISH_LENGTH)
+                v[n++] = (float)(ends ? r->request[i].end_us : r->request[i].arrival_us);
+        qsort(v, n, sizeof *v, by_value);
+        took[ends] = (double)sorted_at(v, n, 0.8) - (double)sorted_at(v, n, 0.2);
+    }
+    return took[1] > 0 ? took[0] / took[1] : 1;
 }
 
 static void over_steps(const sg_record *r, sg_summary *s, float *v)
@@ -163,6 +181,9 @@ sg_status sg_record_summarise(const sg_record *r, sg_summary *s, sg_error *err)
             v[n++] = r->token[i].gap_us;
     s->tbt = quantiles_ms(v, n);
     over_requests(r, s, v);
+    s->pace = pace(r, v);
+    for (size_t i = 0; i < r->nrequest; i++)
+        s->window_us = fmax(s->window_us, (double)r->request[i].arrival_us);
     over_steps(r, s, v);
     sg_free(v);
     return SG_OK;
@@ -191,6 +212,8 @@ void sg_summary_json(json_t *o, const sg_summary *s)
     json_object_set_new(o, "steps", json_integer((json_int_t)s->steps));
     json_object_set_new(o, "finished", json_integer((json_int_t)s->finished));
     json_object_set_new(o, "failed", json_integer((json_int_t)s->failed));
+    json_object_set_new(o, "pace", json_real(cut(s->pace)));
+    json_object_set_new(o, "cached_share", json_real(cut(s->cached_share)));
 }
 
 static sg_status write_whole(const char *path, const sg_buf *b, sg_error *err)

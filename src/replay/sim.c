@@ -26,8 +26,8 @@ enum { WINDOW = 256, WARM_STEPS = 64 };
  * its bounds of 0.1 and 0.5 s; a chunk of 512 about 40 ms; 45 GB for keys and values of 131 kB a token); the CPU is the
  * 0.5e9-weight int8 model of a 2-core AVX-512 machine at 37 GB/s and 350 int8 GOP/s. */
 static const sg_machine machines[] = {
-    {"cpu", 300, 13500, 1450, 60, 0.33, 0.2, 4, 0.04, 0, 1 << 16, 512},
-    {"a100", 1500, 8300, 76, 5, 0.077, 0.0045, 16, 0.03, 0, 340000, 16384},
+    {"cpu", 300, 13500, 1450, 60, 0.33, 0.2, 4, 0.04, 0, 1 << 16, 512, NULL},
+    {"a100", 1500, 8300, 76, 5, 0.077, 0.0045, 16, 0.03, 0, 340000, 16384, NULL},
 };
 
 const sg_machine *sg_machine_find(const char *name)
@@ -41,6 +41,8 @@ const sg_machine *sg_machine_find(const char *name)
 double sg_machine_us(const sg_machine *m, const sg_step_cost *c)
 {
     int tile = m->tile > 1 ? m->tile : 1;
+    if (m->fitted)
+        return sg_latency_predict_us(m->fitted, c);
     double rows = (double)((c->tokens + tile - 1) / tile * tile);
     return m->fixed_us + fmax(m->weights_us, m->row_us * rows) + m->logit_us * c->decode_rows + m->decode_key_us * c->decode_context +
            m->chunk_key_us * c->chunk_context;
@@ -48,23 +50,10 @@ double sg_machine_us(const sg_machine *m, const sg_step_cost *c)
 
 sg_machine sg_machine_fitted(const sg_latency *l)
 {
-    static const sg_step_cost one = {1, 0, 0, 1, 0}, many = {1025, 0, 0, 1, 0}, some = {513, 0, 0, 1, 0};
-    sg_step_cost logit = one, decode = one, chunk = one; /* all with a key of a prompt: the model keeps such steps apart */
-    logit.decode_rows = 1;
-    decode.decode_context = chunk.chunk_context = 1e6;
-    double base = sg_latency_predict_us(l, &one), row = (sg_latency_predict_us(l, &many) - sg_latency_predict_us(l, &some)) / 512;
-    double fixed = fmax(0, sg_latency_predict_us(l, &some) - 513 * row), shared = fmin(fixed, base);
-    return (sg_machine){.name = "measured",
-                        .fixed_us = shared * 0.05,
-                        .weights_us = base - shared * 0.05,
-                        .row_us = row,
-                        .logit_us = sg_latency_predict_us(l, &logit) - base,
-                        .decode_key_us = (sg_latency_predict_us(l, &decode) - base) / 1e6,
-                        .chunk_key_us = (sg_latency_predict_us(l, &chunk) - base) / 1e6,
-                        .tile = 1,
-                        .noise = 0.05,
-                        .kv_tokens = 1 << 16,
-                        .step_rows = 512};
+    enum { KV_TOKENS = 1 << 16, STEP_ROWS = 512 };
+    double noise = sg_latency_error_p90(l) / 1.64; /* nine in ten of a normal distribution */
+    return (sg_machine){.name = "measured", .fitted = l, .tile = 1, .noise = noise < 0.01 ? 0.01 : noise > 0.15 ? 0.15 : noise,
+                        .kv_tokens = KV_TOKENS, .step_rows = STEP_ROWS};
 }
 
 typedef enum sim_state { COMING, WAITING, RUNNING, ENDED } sim_state;

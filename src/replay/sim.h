@@ -21,13 +21,14 @@ typedef struct sg_machine {
     double spike;      /* share of steps that take ten times as long */
     int64_t kv_tokens; /* positions that the KV memory has room for */
     int step_rows;     /* largest step */
+    const sg_latency *fitted; /* its prediction takes the formula's place; borrowed; NULL: the formula */
 } sg_machine;
 
 /* "cpu" (0.5e9 weights of 8 bits, two AVX-512 cores), "a100" (Mistral-7B as Sarathi-Serve measured it); NULL: no such. */
 const sg_machine *sg_machine_find(const char *name);
 double sg_machine_us(const sg_machine *m, const sg_step_cost *c);
 
-/* A machine whose formula follows a fitted model. */
+/* A machine whose step times are a fitted model's, which must outlive it. */
 sg_machine sg_machine_fitted(const sg_latency *l);
 
 typedef struct sg_sim_options {

@@ -11,7 +11,8 @@
  * prompt tokens, in turns.
  *
  * N is the whole art: too small wastes arithmetic, too large breaks the bound on the time between tokens.  slo
- * exists because N depends on machine, model, load and context.
+ * exists because N depends on machine, model, load and context.  A step takes as long as N tokens take: a bound on its time
+ * would be half of slo, and would admit requests for which the step has no room.
  */
 #include "sched/pass.h"
 
@@ -26,7 +27,7 @@ static void running_prompts(sg_pass *w, int budget_tokens)
     for (int i = 0; i < w->s->nrunning && w->p->ntoken < budget_tokens; i++) {
         const sg_gap *g = &w->s->running[i];
         if (!g->paused && sg_gap_left(g) > 1 && !sg_pass_is_victim(w, i))
-            sg_pass_chunk(w, i, budget_tokens, (double)w->o->step_us_max);
+            sg_pass_chunk(w, i, budget_tokens, 0);
     }
 }
 
@@ -39,7 +40,8 @@ static void newcomers(sg_pass *w, int budget_tokens)
         int index = sg_pass_admit(w, SG_PROMISE_PROMPT, i);
         if (index < 0)
             return;
-        sg_pass_chunk(w, index, budget_tokens, (double)w->o->step_us_max);
+        if (!sg_pass_chunk(w, index, budget_tokens, 0))
+            return; /* nothing is left for who comes behind */
     }
 }
 
