@@ -204,8 +204,8 @@ TEST(engines_share_the_cap)
 
 /* ---- the loop allocates nothing ---- */
 
-static const char *const words[] = {"the same beginning of a prompt that many requests have, long enough to be worth sharing, ", "abcabcabcabcabc",
-                                    "something of its own"};
+static const char *const words[] = {"the same beginning of a prompt that many requests have, long enough to be worth sharing, ",
+                                    "abcabcabcabcabc", "something of its own"};
 
 #define IS(c)                                                       \
     do {                                                            \
@@ -225,7 +225,11 @@ static uint64_t mixed_load(bool grammars)
     fake_lm *fake = NULL;
     sg_engine_options o = {.max_running = 8, .spec = "lookup", .max_waiting = 64};
     IS_OK(fake_lm_open(&lm, &fake, 1024, 44, &err)); /* few blocks: some are preempted */
-    fake->cycle = 6;
+    static char text[600]; /* what repeats itself is guessed */
+    for (size_t i = 0; i < sizeof text - 1; i++)
+        text[i] = (char)('a' + i % 5);
+    fake->script = text;
+    fake->step_us = 200; /* so that a row more costs little */
     IS_OK(sg_engine_make_lm(&e, &lm, &o, &err));
     sg_grammar *grammar;
     static const char rule[] = "root ::= [a-z ]+ \".\"";
@@ -269,9 +273,9 @@ static uint64_t mixed_load(bool grammars)
     IS(ended == N);
     sg_engine_stats s;
     sg_engine_stats_get(e, &s);
-    tap_note("%llu steps, %llu tokens found, %llu preempted, %llu cancelled, %llu of %llu guesses right", (unsigned long long)s.steps,
-             (unsigned long long)s.prefix_hit_tokens, (unsigned long long)s.preemptions, (unsigned long long)s.finished[SG_FINISH_CANCELLED],
-             (unsigned long long)s.accepted_tokens, (unsigned long long)s.drafted_tokens);
+    tap_note("%llu steps, %llu tokens found, %llu preempted, %llu cancelled, %llu guesses", (unsigned long long)s.steps,
+             (unsigned long long)s.prefix_hit_tokens, (unsigned long long)s.preemptions,
+             (unsigned long long)s.finished[SG_FINISH_CANCELLED], (unsigned long long)s.drafted_tokens);
     IS(s.prefix_hit_tokens > 0 && s.finished[SG_FINISH_CANCELLED] > 0 && s.drafted_tokens > 0 && s.preemptions > 0);
     for (int i = 0; i < N; i++)
         sg_request_free(r[i]);

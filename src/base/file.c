@@ -13,6 +13,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -149,12 +150,12 @@ static const char *kind_of(mode_t mode)
                                               : "a device";
 }
 
-/* The file that is to be written: nothing yet, or a regular file; behind links. *real is fresh memory (free), or NULL for the path
- * as it stands. */
-static sg_status find_target(const char *path, char **real, sg_error *err)
+/* The file that is to be written: nothing yet, or a regular file; behind links. */
+static sg_status find_target(const char *path, char real[static PATH_MAX], sg_error *err)
 {
     struct stat st;
-    *real = NULL;
+    if ((size_t)snprintf(real, PATH_MAX, "%s", path) >= PATH_MAX)
+        return sg_fail_sys(err, ENAMETOOLONG, "%.64s...", path);
     if (lstat(path, &st))
         return errno == ENOENT ? SG_OK : sg_fail_sys(err, errno, "%s", path);
     bool link = S_ISLNK(st.st_mode);
@@ -162,24 +163,23 @@ static sg_status find_target(const char *path, char **real, sg_error *err)
         return sg_fail_sys(err, errno, "%s: is a link that leads nowhere", path);
     if (!S_ISREG(st.st_mode))
         return sg_fail(err, SG_E_ARGUMENT, "%s: is %s, only regular files are written", path, kind_of(st.st_mode));
-    if (link && !(*real = realpath(path, NULL)))
+    if (link && !realpath(path, real))
         return sg_fail_sys(err, errno, "%s", path);
     return SG_OK;
 }
 
 sg_status sg_file_create(sg_file_writer **out, const char *path, sg_error *err)
 {
-    char *real;
-    SG_TRY(find_target(path, &real, err));
+    char real[PATH_MAX];
+    SG_TRY(find_target(path, real, err));
     sg_file_writer *w = sg_calloc(1, sizeof *w);
     sg_buf t = SG_BUF_INIT;
-    sg_buf_addf(&t, "%s.XXXXXX", real ? real : path);
+    sg_buf_addf(&t, "%s.XXXXXX", real);
     if (w) {
         w->fd = -1;
-        w->path = sg_strdup(real ? real : path);
+        w->path = sg_strdup(real);
         w->temporary = sg_buf_steal(&t);
     }
-    free(real);
     if (!w || !w->path || !w->temporary) {
         sg_buf_fini(&t);
         sg_file_abort(w);

@@ -285,6 +285,7 @@ static sg_status open_all(real_lm *m, sg_lm *lm, const sg_engine_options *o, int
     SG_TRY(open_weights(m, o, err));
     lm->max_logits = running_of(o) + (sg_engine_speculates(o) ? DRAFTS : 0);
     lm->max_rows = ROWS > lm->max_logits ? ROWS : lm->max_logits;
+    SG_TRY(sg_ledger_check(o->model ? o->model : "the embedded default", sg_weights_file_bytes(m->weights), "its weights alone", err));
     SG_TRY(sg_ops_open(&m->ops, &ops, err));
     note(lm, SG_LEDGER_SCRATCH, &at);
     SG_TRY(check_memory(m, lm, o, err));

@@ -252,8 +252,11 @@ sg_status sg_bench_point(sg_bench *b, double qps, sg_summary *s, bool *good, sg_
     SG_TRY(sg_place_run(&b->place, &b->trace, -1, &b->record, &beyond, err));
     SG_TRY(sg_record_summarise(&b->record, s, err));
     *good = !beyond && sg_bench_kept(b, s, b->slo_us);
-    sg_bench_say(b, "%s: %.3f requests/s: gaps P99 %.0f of %.0f ms, queue %.0f of %.0f ms, pace %.2f%s", b->place.policy, qps, s->tbt.p99,
-        b->slo_us / 1e3, s->queue.p50, b->delay_us / 1e3, s->pace, *good ? "" : beyond ? ": far too much" : ": too much");
+    sg_bench_say(b, "%s: %.3f requests/s: gaps P99 %.0f of %.0f ms, queue %.0f of %.0f ms, pace %.2f%s", b->place.policy, qps,
+                 s->tbt.p99, b->slo_us / 1e3, s->queue.p50, b->delay_us / 1e3, s->pace,
+                 *good    ? ""
+                 : beyond ? ": far too much"
+                          : ": too much");
     return SG_OK;
 }
 
