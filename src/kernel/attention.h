@@ -62,8 +62,9 @@ typedef struct sg_attention_kernel {
     void (*finish)(void);
 
     /* Group `group` (0 to 3) of the chunk in the kernel's form.  `next` is where the same group or rows of the next chunk
-     * are stored: they are asked for while these are worked on; the stored ones themselves when there are none.  load_turned takes rows as V's instead, positions [at, at + n)
-     * of the chunk, for keys that are not stored in groups; NULL: the kernel cannot. */
+     * are stored: they are asked for while these are worked on; the stored ones themselves when there are none.
+     * load_turned takes rows as V's instead, positions [at, at + n) of the chunk, for keys that are not stored in
+     * groups; NULL: the kernel cannot. */
     void (*load_k)(sg_dtype type, void *k, int group, const void *stored, const void *next, int dk);
     void (*load_turned)(sg_dtype type, void *k, int at, const void *rows, size_t row_bytes, int n, int dk);
     /* Positions [at, at + n) of the chunk, stored as rows row_bytes apart; for tiles at is even. */
@@ -75,6 +76,10 @@ typedef struct sg_attention_kernel {
 
     /* Scores, running softmax and weighted sum of values over one chunk. */
     void (*chunk)(const sg_attention_chunk *c);
+    /* The same for up to 16 queries in two halves, with load_v between them: k and v may be the same memory then, which
+     * matters to the first level cache.  NULL: the kernel has no halves. */
+    void (*scores)(const sg_attention_chunk *c);
+    void (*values)(const sg_attention_chunk *c);
 } sg_attention_kernel;
 
 /* The table's vector kernel, which takes everything; AMX has that of AVX-512, and its tile kernel has no store. */

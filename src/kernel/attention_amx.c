@@ -33,11 +33,11 @@ static size_t query_bytes(int nquery, int dk) { return (size_t)(blocks_of(nquery
 static size_t k_bytes(int dk) { return (size_t)steps_of(dk) * 4 * PAIR; }
 static size_t v_bytes(int dv) { return (size_t)(dv / 16) * 2 * PAIR; }
 
-/* Scores of a block, products of a block with values, probabilities as A tiles. */
+/* Of a block: scores, products with values, probabilities as A tiles, what its old sums are worth. */
 static size_t score_bytes(int nquery)
 {
     (void)nquery;
-    return 2 * BLOCK * SG_KV_CHUNK * sizeof(float) + 2 * PAIR;
+    return 2 * BLOCK * SG_KV_CHUNK * sizeof(float) + 2 * PAIR + 64;
 }
 
 /* ---- two terms ----------------------------------------------------------------------- */
@@ -98,7 +98,7 @@ static void finish(void) { SG_AMX_RELEASE(); }
 /* Dimensions d and d + 1 of a group of keys for d = 0, 2, ...; GET(d) is the vector of dimension d. */
 #define KEY_PAIRS(GET, low, exact)                                                                              \
     for (int d = 0; d < dk; d += 2) {                                                                           \
-        __builtin_prefetch((const char *)next + (size_t)d * 32);                                                \
+        __builtin_prefetch((const char *)next + (size_t)d * 32, 0, 2);                                                \
         put_pairs(tile + (size_t)(d / 32) * 4 * PAIR + (size_t)(d % 32 / 2) * 64, GET(d), GET(d + 1), low, exact); \
     }
 
@@ -117,10 +117,10 @@ static void load_k(sg_dtype type, void *k, int group, const void *stored, const 
         for (int b = 0; b < dk / 32; b++) {
             const uint8_t *p = (const uint8_t *)stored + (size_t)b * 544, *ahead = (const uint8_t *)next + (size_t)b * 544;
             v16 scale = v_load_f16((const void *)p);
-            __builtin_prefetch(ahead + 512);
+            __builtin_prefetch(ahead + 512, 0, 2);
             for (int d = 0; d < 32; d += 2) {
                 if (d % 4 == 0)
-                    __builtin_prefetch(ahead + (size_t)d * 16);
+                    __builtin_prefetch(ahead + (size_t)d * 16, 0, 2);
                 put_pairs(tile + (size_t)b * 4 * PAIR + (size_t)(d / 2) * 64, BYTE(d), BYTE(d + 1), true, false);
             }
         }
@@ -158,7 +158,7 @@ static void load_v(sg_dtype type, void *v, int at, const void *rows, const void 
 {
     for (int t = 0; t < n; t += 2) {
         for (size_t i = 0; i < 2 * row_bytes; i += 64)
-            __builtin_prefetch((const char *)next + (size_t)t * row_bytes + i);
+            __builtin_prefetch((const char *)next + (size_t)t * row_bytes + i, 0, 2);
         const uint8_t *a = (const uint8_t *)rows + (size_t)t * row_bytes, *b = t + 1 < n ? a + row_bytes : NULL;
         uint8_t *tile = (uint8_t *)v + (size_t)((at + t) / 32 * (dv / 16)) * PAIR + (size_t)((at + t) % 32 / 2) * 64;
         if (type == SG_F16)
@@ -235,15 +235,15 @@ static void product(float *c, const uint8_t *a, const uint8_t *b, size_t b_step,
 
 /* ---- softmax ------------------------------------------------------------------------------ */
 
-/* 2^x for x <= 0, 0 below -150: within 2 units in the last place (polynomial: Cephes exp2f). */
+/* 2^x for x <= 0, 0 below -150: relative error 2e-7.  Rounding by adding 1.5 x 2^23 uses either port, the instruction
+ * for it only one; a score far below that range is left as its own whole part. */
 VEC_INLINE v16 exp2_of(v16 x)
 {
-    v16 n = v_round(x), r = v_sub(x, n), p = v_set(1.535336188319500e-4f);
-    p = v_fma(p, r, v_set(1.339887440266574e-3f));
-    p = v_fma(p, r, v_set(9.618437357674640e-3f));
-    p = v_fma(p, r, v_set(5.550332471162809e-2f));
-    p = v_fma(p, r, v_set(2.402264791363012e-1f));
-    p = v_fma(p, r, v_set(6.931472028550421e-1f));
+    v16 n = v_sub(v_add(x, v_set(12582912.0f)), v_set(12582912.0f)), r = v_sub(x, n), p = v_set(1.3390863e-3f);
+    p = v_fma(p, r, v_set(9.6760319e-3f));
+    p = v_fma(p, r, v_set(5.5503571e-2f));
+    p = v_fma(p, r, v_set(2.4022107e-1f));
+    p = v_fma(p, r, v_set(6.9314719e-1f));
     return v_scale2(v_fma(p, r, v_set(1.0f)), n);
 }
 
@@ -274,8 +274,10 @@ VEC_INLINE float soften(const sg_attention_chunk *c, int i, const float *s, uint
         x2 = _mm512_mask_blend_ps((__mmask16)(see >> 32), none, x2);
         x3 = _mm512_mask_blend_ps((__mmask16)(see >> 48), none, x3);
     }
-    float old = c->most[i], now = _mm512_reduce_max_ps(v_max(v_max(x0, x1), v_max(x2, x3)));
-    now = now > old ? now : old;
+    v16 most = v_max(v_max(x0, x1), v_max(x2, x3));
+    float old = c->most[i], now = old;
+    if (_mm512_cmp_ps_mask(most, v_set(old), _CMP_GT_OQ)) /* rare after some chunks, and then nothing waits for it */
+        now = _mm512_reduce_max_ps(most);
     v16 top = v_set(-now * 1.44269504f);
     x0 = exp2_of(v_fma(x0, log2e, top));
     x1 = exp2_of(v_fma(x1, log2e, top));
@@ -295,41 +297,69 @@ VEC_INLINE float soften(const sg_attention_chunk *c, int i, const float *s, uint
 
 /* ---- a chunk -------------------------------------------------------------------------------- */
 
-static void chunk_block(const sg_attention_chunk *c, int i0, int nrow, bool low)
+typedef struct work {
+    float *s, *o, *keep; /* [16][64], [16][64], [16]; keep below 0: the query sees nothing of the chunk */
+    uint8_t *p;          /* [2][hi, lo] A tiles */
+} work;
+
+static work work_of(const sg_attention_chunk *c)
 {
-    int nstep = steps_of(c->dk), ntile = c->dv / 16;
-    float *s = c->s, *o = s + BLOCK * SG_KV_CHUNK, keep[BLOCK];
+    float *o = c->s + BLOCK * SG_KV_CHUNK;
     uint8_t *p = (uint8_t *)(o + BLOCK * SG_KV_CHUNK);
-    product(s, (const uint8_t *)c->queries + (size_t)(i0 / BLOCK * nstep) * PAIR, c->k, 4 * PAIR, nstep, low, 4);
+    return (work){c->s, o, (float *)(void *)(p + 2 * PAIR), p};
+}
+
+static void scores_block(const sg_attention_chunk *c, int i0, int nrow)
+{
+    work w = work_of(c);
+    int nstep = steps_of(c->dk);
+    product(w.s, (const uint8_t *)c->queries + (size_t)(i0 / BLOCK * nstep) * PAIR, c->k, 4 * PAIR, nstep, c->type != SG_BF16, 4);
     for (int i = 0; i < nrow; i++) {
+        float *s = w.s + (size_t)i * SG_KV_CHUNK;
         if (c->first[i0 + i] >= c->end[i0 + i]) {
-            keep[i] = -1;
+            w.keep[i] = -1;
             for (int t = 0; t < 4; t++)
-                _mm512_store_si512(p + (size_t)t * TILE + (size_t)i * 64, _mm512_setzero_si512());
+                _mm512_store_si512(w.p + (size_t)t * TILE + (size_t)i * 64, _mm512_setzero_si512());
             continue;
         }
         if (c->softcap > 0 || c->slope)
-            bend(c, i0 + i, s + (size_t)i * SG_KV_CHUNK);
-        keep[i] = soften(c, i0 + i, s + (size_t)i * SG_KV_CHUNK, p + (size_t)i * 64);
+            bend(c, i0 + i, s);
+        w.keep[i] = soften(c, i0 + i, s, w.p + (size_t)i * 64);
     }
-    for (int d = 0; d < ntile;) {
-        int n = ntile - d >= 4 ? 4 : ntile - d >= 2 ? 2 : 1;
-        product(o, p, (const uint8_t *)c->v + (size_t)d * PAIR, (size_t)ntile * PAIR, 2, low, n);
+}
+
+static void values_block(const sg_attention_chunk *c, int i0, int nrow)
+{
+    work w = work_of(c);
+    int ntile = c->dv / 16;
+    for (int d = 0, n; d < ntile; d += n) {
+        n = ntile - d >= 4 ? 4 : ntile - d >= 2 ? 2 : 1;
+        product(w.o, w.p, (const uint8_t *)c->v + (size_t)d * PAIR, (size_t)ntile * PAIR, 2, c->type != SG_BF16, n);
         for (int i = 0; i < nrow; i++) {
             float *acc = c->acc + (size_t)(i0 + i) * (size_t)c->dv + (size_t)d * 16;
-            v16 k = v_set(keep[i]);
-            for (int j = 0; j < n && keep[i] >= 0; j++)
-                v_store(acc + j * 16, v_fma(v_load(acc + j * 16), k, v_load(o + (size_t)i * 64 + (size_t)j * 16)));
+            v16 keep = v_set(w.keep[i]);
+            for (int j = 0; j < n && w.keep[i] >= 0; j++)
+                v_store(acc + j * 16, v_fma(v_load(acc + j * 16), keep, v_load(w.o + (size_t)i * 64 + (size_t)j * 16)));
         }
-        d += n;
     }
+}
+
+static void scores(const sg_attention_chunk *c) { scores_block(c, c->from, c->to - c->from); }
+
+static void values(const sg_attention_chunk *c)
+{
+    clear_rest(c->v, c->n, c->dv);
+    values_block(c, c->from, c->to - c->from);
 }
 
 static void chunk(const sg_attention_chunk *c)
 {
     clear_rest(c->v, c->n, c->dv);
-    for (int i = c->from; i < c->to; i += BLOCK)
-        chunk_block(c, i, c->to - i < BLOCK ? c->to - i : BLOCK, c->type != SG_BF16);
+    for (int i = c->from; i < c->to; i += BLOCK) {
+        int nrow = c->to - i < BLOCK ? c->to - i : BLOCK;
+        scores_block(c, i, nrow);
+        values_block(c, i, nrow);
+    }
 }
 
 const sg_attention_kernel sg_attention_kernel_amx = {
@@ -343,4 +373,6 @@ const sg_attention_kernel sg_attention_kernel_amx = {
     .load_k = load_k,
     .load_v = load_v,
     .chunk = chunk,
+    .scores = scores,
+    .values = values,
 };

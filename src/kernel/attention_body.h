@@ -20,7 +20,7 @@ enum { QUERY_BLOCK = 6 };
 VEC_INLINE void ask(const void *p, size_t bytes)
 {
     for (size_t i = 0; i < bytes; i += 64)
-        __builtin_prefetch((const char *)p + i);
+        __builtin_prefetch((const char *)p + i, 0, 2);
 }
 
 static void load_k(sg_dtype type, void *k, int at, const void *group, const void *next, int dk)

@@ -175,9 +175,13 @@ static const int32_t *table_of(const attention_job *j, int r) { return j->rows->
 
 typedef struct scratch {
     void *queries, *k, *v;
+    size_t k_bytes, v_bytes;
     float *s, *acc, *total; /* scores; [queries][dv] of the span, of all spans */
     float sum[QUERIES * 16], most[QUERIES], total_sum[QUERIES], total_most[QUERIES], slope[QUERIES];
     int first[QUERIES], end[QUERIES], row[QUERIES], head[QUERIES];
+    struct {
+        int first, end;
+    } see[QUERIES]; /* positions that the query sees */
     const float *q[QUERIES];
 } scratch;
 
@@ -197,8 +201,10 @@ static scratch *scratch_of(const attention_job *j, int worker)
     p += up64(sizeof *s);
     s->queries = p;
     s->k = p += k->query_bytes(j->queries, j->kv->dk);
-    s->v = p += k->k_bytes(j->kv->dk);
-    s->s = (float *)(void *)(p += k->v_bytes(j->kv->dv));
+    s->k_bytes = k->k_bytes(j->kv->dk);
+    s->v_bytes = k->v_bytes(j->kv->dv);
+    s->v = p += s->k_bytes;
+    s->s = (float *)(void *)(p += s->v_bytes);
     s->acc = (float *)(void *)(p += k->score_bytes(j->queries));
     s->total = (float *)(void *)(p + up64((size_t)j->queries * (size_t)j->kv->dv * sizeof(float)));
     return s;
@@ -206,24 +212,44 @@ static scratch *scratch_of(const attention_job *j, int worker)
 
 /* ---- chunks and spans ------------------------------------------------------------------- */
 
-/* Positions [c, c + n) of a sequence in the kernel's form; positions below `ahead` may be asked for. */
-static void load_chunk(const attention_job *j, const int32_t *table, int head, int c, int n, int ahead, scratch *s)
+/* Where a run of positions of a chunk is stored, and the same run of the next chunk (itself when that is not below `ahead`). */
+typedef struct run {
+    int n;
+    int32_t block, next;
+    int offset, next_offset;
+} run;
+
+static run run_at(const attention_job *j, const int32_t *table, int c, int i, int n, int ahead)
+{
+    int block = j->kv->block, pos = c + i, later = pos + SG_KV_CHUNK < ahead ? pos + SG_KV_CHUNK : pos;
+    int most = grouped(j->kv) && block > SG_KV_GROUP ? SG_KV_GROUP : block, left = block - pos % block;
+    most = left < most ? left : most;
+    return (run){n - i < most ? n - i : most, table[pos / block], table[later / block], pos % block, later % block};
+}
+
+/* Keys of positions [c, c + n) of a sequence in the kernel's form. */
+static void load_keys(const attention_job *j, const int32_t *table, int head, int c, int n, int ahead, scratch *s)
 {
     const sg_kv_layer *kv = j->kv;
-    bool groups = grouped(kv);
     for (int i = 0; i < n;) {
-        int pos = c + i, at = pos % kv->block, run = kv->block - at < n - i ? kv->block - at : n - i;
-        if (groups && run > SG_KV_GROUP)
-            run = SG_KV_GROUP;
-        int later = pos + SG_KV_CHUNK < ahead ? pos + SG_KV_CHUNK : pos;
-        int32_t block = table[pos / kv->block], next = table[later / kv->block];
-        if (groups)
-            j->kernel->load_k(kv->type, s->k, i / SG_KV_GROUP, k_row(kv, block, head, at), k_row(kv, next, head, later % kv->block), kv->dk);
+        run r = run_at(j, table, c, i, n, ahead);
+        const unsigned char *k = k_row(kv, r.block, head, r.offset);
+        if (grouped(kv))
+            j->kernel->load_k(kv->type, s->k, i / SG_KV_GROUP, k, k_row(kv, r.next, head, r.next_offset), kv->dk);
         else
-            j->kernel->load_turned(kv->type, s->k, i, k_row(kv, block, head, at), kv->k_row_bytes, run, kv->dk);
-        j->kernel->load_v(kv->type, s->v, i, v_row(kv, block, head, at), v_row(kv, next, head, later % kv->block), kv->v_row_bytes, run,
+            j->kernel->load_turned(kv->type, s->k, i, k, kv->k_row_bytes, r.n, kv->dk);
+        i += r.n;
+    }
+}
+
+static void load_values(const attention_job *j, const int32_t *table, int head, int c, int n, int ahead, void *v)
+{
+    const sg_kv_layer *kv = j->kv;
+    for (int i = 0; i < n;) {
+        run r = run_at(j, table, c, i, n, ahead);
+        j->kernel->load_v(kv->type, v, i, v_row(kv, r.block, head, r.offset), v_row(kv, r.next, head, r.next_offset), kv->v_row_bytes, r.n,
                           kv->dv);
-        i += run;
+        i += r.n;
     }
 }
 
@@ -232,10 +258,8 @@ static void run_chunk(const attention_job *j, const int32_t *table, int kv_head,
 {
     int n = end - c < SG_KV_CHUNK ? end - c : SG_KV_CHUNK, from = nquery, to = 0;
     for (int i = 0; i < nquery; i++) {
-        int first, last;
-        visible(j, s->row[i], &first, &last);
-        s->first[i] = first > c ? first - c : 0;
-        s->end[i] = last < c + n ? last - c : n;
+        s->first[i] = s->see[i].first > c ? s->see[i].first - c : 0;
+        s->end[i] = s->see[i].end < c + n ? s->see[i].end - c : n;
         if (s->first[i] >= s->end[i]) {
             s->first[i] = s->end[i] = 0;
             continue;
@@ -245,27 +269,35 @@ static void run_chunk(const attention_job *j, const int32_t *table, int kv_head,
     }
     if (from >= to)
         return;
-    load_chunk(j, table, kv_head, c, n, end, s);
-    j->kernel->chunk(&(sg_attention_chunk){.type = j->kv->type,
-                                           .from = from / 16 * 16,
-                                           .to = (to + 15) / 16 * 16 < nquery ? (to + 15) / 16 * 16 : nquery,
-                                           .dk = j->kv->dk,
-                                           .dv = j->kv->dv,
-                                           .n = n,
-                                           .base = c,
-                                           .q = s->q,
-                                           .queries = s->queries,
-                                           .k = s->k,
-                                           .v = s->v,
-                                           .first = s->first,
-                                           .end = s->end,
-                                           .slope = j->a->alibi ? s->slope : NULL,
-                                           .scale = j->a->scale,
-                                           .softcap = j->a->softcap,
-                                           .most = s->most,
-                                           .sum = s->sum,
-                                           .acc = s->acc,
-                                           .s = s->s});
+    bool halves = j->kernel->scores && nquery <= 16;
+    sg_attention_chunk chunk = {.type = j->kv->type,
+                                .from = from / 16 * 16,
+                                .to = (to + 15) / 16 * 16 < nquery ? (to + 15) / 16 * 16 : nquery,
+                                .dk = j->kv->dk,
+                                .dv = j->kv->dv,
+                                .n = n,
+                                .base = c,
+                                .q = s->q,
+                                .queries = s->queries,
+                                .k = s->k,
+                                .v = halves && s->k_bytes >= s->v_bytes ? s->k : s->v,
+                                .first = s->first,
+                                .end = s->end,
+                                .slope = j->a->alibi ? s->slope : NULL,
+                                .scale = j->a->scale,
+                                .softcap = j->a->softcap,
+                                .most = s->most,
+                                .sum = s->sum,
+                                .acc = s->acc,
+                                .s = s->s};
+    load_keys(j, table, kv_head, c, n, end, s);
+    if (halves)
+        j->kernel->scores(&chunk);
+    load_values(j, table, kv_head, c, n, end, chunk.v);
+    if (halves)
+        j->kernel->values(&chunk);
+    else
+        j->kernel->chunk(&chunk);
 }
 
 /* A span's result joins a query's total.  A span of which the query saw nothing (sum 0) changes nothing; the first one
@@ -321,10 +353,8 @@ static void run_span(const attention_job *j, const unit *u, int kv_head, int spa
 {
     int dv = j->kv->dv, lo = INT32_MAX, hi = 0;
     for (int i = 0; i < nquery; i++) {
-        int first, end;
-        visible(j, s->row[i], &first, &end);
-        lo = first < lo ? first : lo;
-        hi = end > hi ? end : hi;
+        lo = s->see[i].first < lo ? s->see[i].first : lo;
+        hi = s->see[i].end > hi ? s->see[i].end : hi;
         s->most[i] = -FLT_MAX;
     }
     lo = lo > span * SPAN ? lo : span * SPAN;
@@ -359,6 +389,7 @@ static void run_piece(const attention_job *j, const unit *u, int kv_head, int h0
         s->q[i] = j->q + (size_t)s->row[i] * j->q_stride + (size_t)s->head[i] * (size_t)j->kv->dk;
         s->slope[i] = j->a->alibi ? j->a->alibi[s->head[i]] : 0;
         s->total_sum[i] = 0;
+        visible(j, s->row[i], &s->see[i].first, &s->see[i].end);
     }
     j->kernel->prepare(s->queries, s->q, nquery, j->kv->dk, j->a->scale);
     for (int span = u->span0; span < u->span1; span++)

@@ -234,7 +234,8 @@ static void run_tasks(mul_pass *p, int ntask)
         for (int row = 0; row < p->nrow; row += ROW_CHUNK)
             for (int tile = 0; tile < ntile; tile += q->step) {
                 int n = tile + q->step < ntile ? q->step : ntile - tile, nrow = p->nrow - row < ROW_CHUNK ? p->nrow - row : ROW_CHUNK;
-                sg_tasks_add(t, sg_load_linear(w->precise ? 2 * nrow : nrow, w->packed_bytes / (size_t)ntile * (size_t)n, n * SG_TILE, w->k));
+                size_t bytes = w->packed_bytes / (size_t)ntile * (size_t)n;
+                sg_tasks_add(t, sg_load_linear(w->precise ? 2 * nrow : nrow, bytes, n * SG_TILE, w->k));
             }
     }
     SG_ASSERT(t->n == ntask);
