@@ -14,11 +14,12 @@ static const char *trace, *policies, *slo, *machine, *csv, *svg, *arrivals;
 static int64_t stall, streams, requests;
 static double qps, scale_lengths = 1, scale_time = 1;
 static double delay;
-static bool simulate, capacity, as_json;
+static bool simulate, capacity, whole_blocks, as_json;
 
 static const option options[] = {
     {NULL, "--trace", OPT_STR, &trace, "F",
-     "requests to serve: CSV or JSON lines with lengths (and arrivals); mix: 70 % short, 30 % long prompts"},
+     "requests to serve: CSV or JSON lines with lengths (and arrivals); mix: 70 % short, 30 % long prompts; "
+     "agents: turns of tasks that share tools and history"},
     {NULL, "--stall", OPT_INT, &stall, "P", "instead: streams decode while a prompt of P tokens arrives"},
     {NULL, "--streams", OPT_INT, &streams, "N", "streams of --stall; default 4"},
     {NULL, "--policy", OPT_STR, &policies, "A,B",
@@ -38,6 +39,7 @@ static const option options[] = {
     {NULL, "--requests", OPT_INT, &requests, "N", "requests of a run; default 128, simulated 1024"},
     {NULL, "--simulate", OPT_FLAG, &simulate, NULL,
      "virtual time: scheduler and memory accounting are real, step times come from a formula"},
+    {NULL, "--reuse-blocks", OPT_FLAG, &whole_blocks, NULL, "simulated: cached prefixes are reused by whole blocks, not by tokens"},
     {NULL, "--machine", OPT_STR, &machine, "cpu|a100", "whose step times are simulated; default: measured on MODEL, cpu without one"},
     {NULL, "--csv", OPT_STR, &csv, "F", "write a line for each request; several policies: F gets their names"},
     {NULL, "--svg", OPT_STR, &svg, "F", "draw the steps over time; docs/scheduling.md explains the picture"},
@@ -123,6 +125,7 @@ static int run(const command *self, int argc, char **argv)
                                 .scale_time = scale_time,
                                 .requests = (int)requests,
                                 .seed = model_flag.seed == SEED_NONE ? 1 : model_flag.seed,
+                                .reuse_blocks = whole_blocks,
                                 .simulate = simulate,
                                 .machine = machine,
                                 .csv = csv,

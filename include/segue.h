@@ -251,6 +251,7 @@ typedef struct sg_bench_serve_options {
     double scale_time;    /* recorded arrivals come so many times faster; 0: 1 */
     int requests;         /* of the trace, from the start; 0: 128, simulated 1024 */
     uint64_t seed;        /* of the arrivals and the prompts */
+    bool reuse_blocks;    /* simulated: whole blocks of cached prefixes are reused, not single tokens */
     bool simulate;        /* virtual time: the scheduler and the KV accounting run, the model does not */
     const char *machine;  /* simulated: "cpu", "a100", or NULL: step times are measured on the model, if there is one */
     const char *csv, *svg; /* files to write: a line for each request; a picture of the steps; or NULL.  With several policies the

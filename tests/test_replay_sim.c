@@ -7,7 +7,7 @@
 #include <stdlib.h>
 
 typedef struct totals {
-    int64_t runs, steps, preemptions, cancelled, failed, requests, drafts;
+    int64_t runs, steps, preemptions, cancelled, failed, requests, drafts, reused;
 } totals;
 
 static void random_trace(sg_trace *t, sg_rng *r, sg_trace_request *request, size_t n)
@@ -21,9 +21,22 @@ static void random_trace(sg_trace *t, sg_rng *r, sg_trace_request *request, size
     *t = (sg_trace){.request = request, .n = n, .timed = true};
 }
 
+/* Prompts that begin alike: of six texts, numbered by blocks of 32 tokens. */
+static void random_prefixes(sg_trace *t, sg_rng *r, int64_t *hash, size_t most)
+{
+    t->hash = hash;
+    for (size_t i = 0; i < t->n; i++) {
+        int text = (int)sg_rng_below(r, 6), n = (int)sg_rng_below(r, most + 1);
+        t->request[i].hash = t->nhash;
+        for (int b = 0; b < n && b * 32 < t->request[i].prompt; b++, t->request[i].nhash++)
+            hash[t->nhash++] = text * 100 + b;
+    }
+}
+
 static void one_seed(uint64_t seed, totals *sum)
 {
-    enum { N = 128 };
+    enum { N = 128, HASHES = 8 };
+    static int64_t hash[N * HASHES];
     static sg_record record;
     sg_rng r = {seed};
     sg_error err;
@@ -43,6 +56,9 @@ static void one_seed(uint64_t seed, totals *sum)
         o.fail = 0.002;
         o.pause = 0.02;
     }
+    o.reuse = (sg_reuse)sg_rng_below(&r, 3);
+    o.scale_lengths = SG_TRACE_HASH_TOKENS / 32;
+    random_prefixes(&trace, &r, hash, HASHES);
     o.accept = sg_rng_below(&r, 3) ? 0 : sg_rng_unit(&r) * 0.95;
     const sg_policy *p = sg_policy_at((int)sg_rng_below(&r, 9)); /* slo more often than the others */
     o.sched = (sg_sched_options){.policy = p ? p : sg_policy_at(0),
@@ -62,6 +78,7 @@ static void one_seed(uint64_t seed, totals *sum)
     }
     for (size_t i = 0; i < n; i++) {
         const sg_record_request *q = &record.request[i];
+        sum->reused += q->cached;
         bool whole = q->finish == SG_FINISH_LENGTH;
         if (!q->ended || q->output > request[i].output || (whole && q->output != request[i].output) ||
             (whole && q->first_us < q->arrival_us))
@@ -90,9 +107,9 @@ TEST(a_million_steps_hold)
     totals sum = {0};
     for (int i = 0; i < seeds && !tap_failed(); i++)
         one_seed(first + (uint64_t)i, &sum);
-    tap_note("%lld seeds, %lld requests, %lld steps, %lld thrown out, %lld cancelled, %lld failed, %lld guesses", (long long)sum.runs,
+    tap_note("%lld seeds, %lld requests, %lld steps, %lld thrown out, %lld cancelled, %lld failed, %lld guesses, %lld tokens reused", (long long)sum.runs,
              (long long)sum.requests, (long long)sum.steps, (long long)sum.preemptions, (long long)sum.cancelled, (long long)sum.failed,
-             (long long)sum.drafts);
+             (long long)sum.drafts, (long long)sum.reused);
     CHECK(tap_failed() || s || sum.steps >= 1000000);
 }
 

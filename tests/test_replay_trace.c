@@ -104,6 +104,22 @@ TEST(reads_the_published_traces)
     }
 }
 
+/* Turns of a task begin with the turns before them, token by token. */
+TEST(agents_share_their_history)
+{
+    sg_trace t;
+    CHECK_OK(sg_trace_agents(&t, 200, 1, &err));
+    CHECK_INT(t.n, 200);
+    for (size_t i = 8; i < t.n; i++) {
+        int same = 0, n = t.request[i - 8].prompt;
+        CHECK(t.request[i].prompt > 3000 && t.request[i].nhash * SG_TRACE_HASH_TOKENS >= t.request[i].prompt);
+        while (same < n && sg_trace_token(&t, i, same, 1, 5, 1000) == sg_trace_token(&t, i - 8, same, 1, 5, 1000))
+            same++;
+        CHECK(i / 8 % 8 ? same == n : same < n);
+    }
+    sg_trace_fini(&t);
+}
+
 TEST(a_record_becomes_numbers_a_table_and_a_picture)
 {
     sg_record r;

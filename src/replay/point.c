@@ -52,23 +52,13 @@ static void notify(void *arg)
 
 static int64_t elapsed(const clients *a) { return sg_clock_us() - a->place->origin_us; }
 
-static int32_t token_of(const clients *a, size_t i, int at)
-{
-    const sg_trace_request *t = &a->trace->request[i];
-    double k = a->place->o->scale_lengths >= 1 ? a->place->o->scale_lengths : 1;
-    int block = (int)fmax(1, SG_TRACE_HASH_TOKENS / k), b = at / block;
-    uint64_t x = b < t->nhash ? sg_rng_at((uint64_t)a->trace->hash[t->hash + (size_t)b], (uint64_t)(at % block), 7)
-                              : sg_rng_at(a->place->salt, i, (uint64_t)at);
-    return (int32_t)(x % (uint64_t)a->nvocab);
-}
-
 static sg_status submit(clients *a, size_t i, sg_error *err)
 {
     const sg_trace_request *t = &a->trace->request[i];
     sg_record_request *r = &a->record->request[i];
     client *c = &a->client[i];
     for (int k = 0; k < t->prompt; k++)
-        a->prompt[k] = token_of(a, i, k);
+        a->prompt[k] = sg_trace_token(a->trace, i, k, a->place->o->scale_lengths, a->place->salt, a->nvocab);
     sg_request_options o = sg_request_defaults();
     o.prompt = a->prompt;
     o.nprompt = (size_t)t->prompt;
@@ -218,6 +208,9 @@ static sg_status run_simulated(sg_place *p, const sg_trace *trace, int last, sg_
     o.sched.step_us_max = 250000;
     o.sched.tbt_us = (int64_t)p->slo_us;
     o.sched.preempt = true;
+    bool reuse = trace->nhash && !(p->o->engine && p->o->engine->no_prefix_cache);
+    o.reuse = !reuse ? SG_REUSE_OFF : p->o->reuse_blocks ? SG_REUSE_BLOCKS : SG_REUSE_TOKENS;
+    o.scale_lengths = p->o->scale_lengths;
     sg_sim_report report;
     SG_TRY(sg_sim_run(&o, trace, record, &report, err));
     if (beyond)

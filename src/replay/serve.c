@@ -55,6 +55,8 @@ static sg_status load_trace(sg_bench *b, sg_error *err)
     size_t n = b->o->requests > 0 ? (size_t)b->o->requests : b->o->simulate ? REQUESTS_SIMULATED : REQUESTS;
     if (strcmp(b->o->trace, "mix") == 0)
         SG_TRY(sg_trace_mix(&b->trace, n, b->o->seed, err));
+    else if (strcmp(b->o->trace, "agents") == 0)
+        SG_TRY(sg_trace_agents(&b->trace, n, b->o->seed, err));
     else
         SG_TRY(sg_trace_read(&b->trace, b->o->trace, n, err));
     if (b->o->recorded && !b->trace.timed)

@@ -6,8 +6,9 @@
  *     time       the machine's formula says how long the step was; the clock jumps; the step-time model learns
  *     absorb     closed gaps get a token; guesses are accepted by chance; who is done gives everything back
  *
- * The pool has blocks of a few bytes, but its tables, reference counts and free list are the real ones.  The KV of a thrown-out
- * request is dropped, and it computes prompt and answer again.  The expected length of an answer is the mean
+ * The pool has blocks of a few bytes, but its tables, reference counts and free list are the real ones, and so is the prefix tree:
+ * with reuse, prompts are token ids.  What the engine does and this does not: hold a request while another one computes the same
+ * prefix.  The KV of a thrown-out request is dropped (or stays in the tree), and it computes prompt and answer again.  The expected length of an answer is the mean
  * of those that have ended plus their mean deviation, as an engine that knows nothing else would guess.
  */
 #include "replay/sim.h"
@@ -15,6 +16,7 @@
 #include "base/heap.h"
 #include "base/rng.h"
 #include "kv/pool.h"
+#include "kv/prefix.h"
 #include "segue.h"
 
 #include <math.h>
@@ -61,6 +63,8 @@ typedef enum sim_state { COMING, WAITING, RUNNING, ENDED } sim_state;
 typedef struct sim_request {
     sg_gap gap;
     sg_kv_seq *seq;
+    int32_t *token; /* [limit], with reuse, while it waits or runs */
+    uint64_t looked_version; /* of the tree, when gap.cached and gap.held_block were found */
     sim_state state;
     int64_t idle_steps;
 } sim_request;
@@ -78,6 +82,8 @@ typedef struct sim {
     sg_gap *gap_waiting, *gap_running;
     sg_plan plan;
     sg_kv_pool *pool;
+    sg_prefix *tree;    /* NULL: no reuse */
+    int32_t *match;     /* [blocks of the longest request] */
     sg_latency latency;
     sg_rng rng;
     int64_t now;
@@ -88,9 +94,13 @@ typedef struct sim {
 
 static void close_sim(sim *m)
 {
-    for (size_t i = 0; m->request && i < m->trace->n; i++)
+    for (size_t i = 0; m->request && i < m->trace->n; i++) {
         sg_kv_seq_free(m->request[i].seq);
+        sg_free(m->request[i].token);
+    }
+    sg_prefix_close(m->tree);
     sg_kv_pool_close(m->pool);
+    sg_free(m->match);
     sg_plan_fini(&m->plan);
     sg_free(m->request);
     sg_free(m->waiting);
@@ -125,6 +135,19 @@ static void warm(sim *m)
     }
 }
 
+static sg_status open_tree(sim *m, sg_error *err)
+{
+    int longest = 1;
+    if (m->o->reuse == SG_REUSE_OFF)
+        return SG_OK;
+    for (size_t i = 0; i < m->trace->n; i++) {
+        int limit = m->trace->request[i].prompt + m->trace->request[i].output;
+        longest = limit > longest ? limit : longest;
+    }
+    m->match = sg_calloc((size_t)sg_kv_blocks_for(longest, m->o->block), sizeof *m->match);
+    return m->match ? sg_prefix_open(&m->tree, m->pool, err) : sg_fail_nomem(err, "the simulator");
+}
+
 static sg_status open_sim(sim *m, sg_error *err)
 {
     static const sg_kv_spec spec = {.nkv = 1, .dk = 1, .dv = 1, .alias = true};
@@ -140,6 +163,7 @@ static sg_status open_sim(sim *m, sg_error *err)
         return sg_fail_nomem(err, "the simulator");
     SG_TRY(sg_plan_init(&m->plan, m->o->max_running, WINDOW, err));
     SG_TRY(sg_kv_pool_open(&m->pool, &spec, 1, SG_F32, m->o->block, (int)nblock, err));
+    SG_TRY(open_tree(m, err));
     m->sched = m->o->sched;
     if (!m->sched.step_tokens_max)
         m->sched.step_tokens_max = m->o->machine->step_rows;
@@ -150,14 +174,89 @@ static sg_status open_sim(sim *m, sg_error *err)
     return SG_OK;
 }
 
+/* ---- reuse ---- */
+
+static sg_status make_tokens(sim *m, int i, sg_error *err)
+{
+    enum { VOCABULARY = 1 << 20 };
+    sim_request *q = &m->request[i];
+    if (!m->tree)
+        return SG_OK;
+    if (!(q->token = sg_calloc((size_t)q->gap.limit, sizeof *q->token)))
+        return sg_fail_nomem(err, "the simulator");
+    for (int at = 0; at < q->gap.limit; at++)
+        q->token[at] = sg_trace_token(m->trace, (size_t)i, at, m->o->scale_lengths, m->o->seed, VOCABULARY);
+    for (int at = q->gap.prompt; at < q->gap.limit; at++) /* answers are nobody's beginning: see replay/point.c */
+        q->token[at] = VOCABULARY + i;
+    q->looked_version = UINT64_MAX;
+    return SG_OK;
+}
+
+/* Tokens of a waiting request that the tree has, as it may reuse them. */
+static int find(sim *m, sim_request *q, int64_t now)
+{
+    sg_prefix_end end;
+    int n = sg_prefix_match(m->tree, 0, q->token, q->gap.known - 1, now, m->match, &end);
+    return m->o->reuse == SG_REUSE_BLOCKS ? n - n % m->o->block : n;
+}
+
+static void look_up(sim *m, sim_request *q)
+{
+    uint64_t version = m->tree ? sg_prefix_version(m->tree) : 0;
+    if (!m->tree || q->looked_version == version)
+        return;
+    q->looked_version = version;
+    q->gap.cached = find(m, q, -1);
+    q->gap.held_block = 0;
+    for (int k = 0; k < q->gap.cached / m->o->block; k++)
+        q->gap.held_block += sg_kv_pool_users(m->pool, m->match[k]) > 0;
+}
+
+static void share(sim *m, int i)
+{
+    sim_request *q = &m->request[i];
+    int n = m->tree ? find(m, q, m->now) : 0;
+    if (n && sg_kv_seq_share(q->seq, m->match, n, NULL) != SG_OK)
+        n = 0;
+    q->gap.computed = n;
+    if (m->record->request[i].admit_us < 0)
+        m->record->request[i].cached = n;
+}
+
+/* What it has computed goes into the tree: full blocks, with `tail` the last one too. */
+static void remember(sim *m, sim_request *q, bool tail)
+{
+    int n = tail ? q->gap.computed : q->gap.computed - q->gap.computed % m->o->block;
+    if (m->tree && q->seq && n > 0 && n <= q->seq->len)
+        sg_prefix_insert(m->tree, 0, q->token, n, q->seq->table, tail, m->now);
+}
+
+static int free_blocks(const sim *m) { return sg_kv_pool_nfree(m->pool) + (m->tree ? sg_kv_pool_nidle(m->pool) : 0); }
+
+static void describe_blocks(sim *m, sim_request *q)
+{
+    int full = q->seq->len / m->o->block;
+    q->gap.held_block = q->gap.own_block = q->seq->nblock;
+    if (!m->tree)
+        return;
+    q->gap.own_block = 0;
+    for (int k = 0; k < q->seq->nblock; k++)
+        q->gap.own_block += sg_kv_pool_users(m->pool, q->seq->table[k]) == 1;
+    q->gap.copy_block = full < q->seq->nblock && sg_kv_pool_refs(m->pool, q->seq->table[full]) > 1;
+}
+
 /* ---- lists ---- */
 
 static void leave(sim *m, int i, sg_finish how)
 {
     sim_request *q = &m->request[i];
     sg_record_request *r = &m->record->request[i];
+    if (how != SG_FINISH_ERROR)
+        remember(m, q, true);
     sg_kv_seq_free(q->seq);
     q->seq = NULL;
+    sg_free(q->token);
+    q->token = NULL;
     q->state = ENDED;
     r->ended = true;
     r->finish = (uint8_t)how;
@@ -173,7 +272,7 @@ static void leave(sim *m, int i, sg_finish how)
 }
 
 /* What the trace's client asks for; a request that the pool cannot hold is refused as the engine would. */
-static void arrive(sim *m)
+static sg_status arrive(sim *m, sg_error *err)
 {
     for (; m->next < m->trace->n && m->trace->request[m->next].arrival_us <= m->now; m->next++) {
         int i = (int)m->next;
@@ -196,7 +295,9 @@ static void arrive(sim *m)
         int expect = t->prompt + (int)(m->answer_mean + m->answer_deviation);
         q->gap.expect = expect < q->gap.limit ? (expect > q->gap.known ? expect : q->gap.known + 1) : q->gap.limit;
         m->waiting[m->nwaiting++] = i;
+        SG_TRY(make_tokens(m, i, err));
     }
+    return SG_OK;
 }
 
 static void sweep(sim *m, int32_t *list, int *n, sim_state keep)
@@ -228,7 +329,7 @@ static sg_snapshot look(sim *m)
     int nwaiting = m->nwaiting < WINDOW ? m->nwaiting : WINDOW;
     for (int k = 0; k < m->nrunning; k++) {
         sim_request *q = &m->request[m->running[k]];
-        q->gap.held_block = q->gap.own_block = q->seq->nblock;
+        describe_blocks(m, q);
         q->gap.paused = m->o->pause > 0 && sg_rng_unit(&m->rng) < m->o->pause;
         q->gap.draft = 0;
         if (m->o->accept > 0 && q->gap.known > q->gap.prompt) {
@@ -238,10 +339,12 @@ static sg_snapshot look(sim *m)
         }
         m->gap_running[k] = q->gap;
     }
-    for (int k = 0; k < nwaiting; k++)
+    for (int k = 0; k < nwaiting; k++) {
+        look_up(m, &m->request[m->waiting[k]]);
         m->gap_waiting[k] = m->request[m->waiting[k]].gap;
+    }
     return (sg_snapshot){.nstep = m->nstep++, .now_us = m->now, .running = m->gap_running, .nrunning = m->nrunning,
-                         .waiting = m->gap_waiting, .nwaiting = nwaiting, .free_block = sg_kv_pool_nfree(m->pool),
+                         .waiting = m->gap_waiting, .nwaiting = nwaiting, .free_block = free_blocks(m),
                          .nblock = sg_kv_pool_nblock(m->pool), .block = m->o->block, .free_slot = m->o->max_running - m->nrunning,
                          .latency = &m->latency};
 }
@@ -256,10 +359,12 @@ static void throw_out(sim *m)
     for (int k = 0; k < p->nvictim; k++) {
         int i = m->running[p->victim[k]];
         sim_request *q = &m->request[i];
+        remember(m, q, true);
         sg_kv_seq_free(q->seq);
         q->seq = NULL;
+        q->looked_version = UINT64_MAX;
         q->state = WAITING;
-        q->gap.computed = q->gap.held_block = q->gap.own_block = q->gap.draft = 0;
+        q->gap.computed = q->gap.held_block = q->gap.own_block = q->gap.draft = q->gap.copy_block = q->gap.cached = 0;
         q->gap.paused = false;
         q->gap.npreempt++;
         m->record->request[i].npreempt++;
@@ -275,6 +380,7 @@ static sg_status admit(sim *m, sg_error *err)
         sim_request *q = &m->request[i];
         SG_TRY(sg_kv_seq_new(&q->seq, m->pool, q->gap.limit, err));
         q->state = RUNNING;
+        share(m, i);
         if (m->record->request[i].admit_us < 0) {
             m->record->request[i].admit_us = m->now;
             m->late += m->o->give_up_queue_us > 0 && (double)(m->now - q->gap.arrival_us) > m->o->give_up_queue_us;
@@ -304,7 +410,10 @@ static void absorb(sim *m, bool failed)
             leave(m, i, SG_FINISH_ERROR);
             continue;
         }
+        if (!p->part[k].ntoken)
+            continue; /* there was no room for it */
         q->gap.computed += p->part[k].ntoken;
+        remember(m, q, false);
         if (q->gap.computed < q->gap.known)
             continue;
         int right = accepted(m, p->part[k].ndraft);
@@ -325,8 +434,16 @@ static void absorb(sim *m, bool failed)
 static sg_status extend(sim *m, sg_error *err)
 {
     for (int k = 0; k < m->plan.npart; k++) {
-        const sg_plan_part *part = &m->plan.part[k];
-        SG_TRY(sg_kv_seq_extend(m->request[m->running[part->index]].seq, part->ntoken + part->ndraft, err));
+        sg_plan_part *part = &m->plan.part[k];
+        sim_request *q = &m->request[m->running[part->index]];
+        int n = part->ntoken + part->ndraft, need = sg_kv_seq_blocks_needed(q->seq, n);
+        if (m->tree && need > sg_kv_pool_nfree(m->pool))
+            sg_prefix_evict(m->tree, need - sg_kv_pool_nfree(m->pool));
+        if (m->tree && need > sg_kv_pool_nfree(m->pool)) { /* a block that was found is copied, which the plan could not know */
+            part->ntoken = part->ndraft = 0;
+            continue;
+        }
+        SG_TRY(sg_kv_seq_extend(q->seq, n, err));
     }
     return SG_OK;
 }
@@ -369,7 +486,7 @@ static sg_status check_lists(sim *m, sg_error *err)
         HOLDS(q->seq->len == q->gap.computed && q->seq->nblock == sg_kv_blocks_for(q->seq->len, m->o->block));
         held += q->seq->nblock;
     }
-    HOLDS(held + sg_kv_pool_nfree(m->pool) == sg_kv_pool_nblock(m->pool));
+    HOLDS(held + sg_kv_pool_nfree(m->pool) == sg_kv_pool_nblock(m->pool) || m->tree); /* with it blocks are shared */
     HOLDS((int64_t)m->next == m->nended + m->nwaiting + m->nrunning);
     return SG_OK;
 }
@@ -429,17 +546,17 @@ static sg_status step(sim *m, sg_error *err)
     } else
         m->now += 1000; /* all are paused */
     sweep(m, m->running, &m->nrunning, RUNNING);
-    arrive(m); /* what came during the step */
+    SG_TRY(arrive(m, err)); /* what came during the step */
     return m->o->check ? check_lists(m, err) : SG_OK;
 }
 
 static sg_status loop(sim *m, sg_error *err)
 {
-    arrive(m);
+    SG_TRY(arrive(m, err));
     while (m->next < m->trace->n || m->nwaiting || m->nrunning) {
         if (!m->nwaiting && !m->nrunning) {
             m->now = m->trace->request[m->next].arrival_us;
-            arrive(m);
+            SG_TRY(arrive(m, err));
             continue;
         }
         SG_TRY(step(m, err));
@@ -452,6 +569,8 @@ static sg_status loop(sim *m, sg_error *err)
     }
     m->record->end_us = m->now;
     if (m->o->check && !m->report->gave_up && m->o->last < 0) {
+        sg_prefix_close(m->tree);
+        m->tree = NULL;
         HOLDS(sg_kv_pool_nfree(m->pool) == sg_kv_pool_nblock(m->pool)); /* every reference was given back */
         for (int i = 0; i < sg_kv_pool_nblock(m->pool); i++)
             HOLDS(sg_kv_pool_refs(m->pool, i) == 0);

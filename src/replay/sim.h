@@ -1,4 +1,4 @@
-/* replay/sim.h - the step loop in virtual time: the real scheduler and the real KV pool, and no model.
+/* replay/sim.h - the step loop in virtual time: the real scheduler, KV pool and prefix tree, and no model.
  *
  * A machine is a formula for the time of a step.  Everything comes from a seed, so a run repeats exactly.  A million steps
  * take seconds.  With `check`, what must hold is looked at after every step, and the first breach ends the run
@@ -31,6 +31,9 @@ double sg_machine_us(const sg_machine *m, const sg_step_cost *c);
 /* A machine whose step times are a fitted model's, which must outlive it. */
 sg_machine sg_machine_fitted(const sg_latency *l);
 
+/* What a request takes from the prefix tree: nothing, whole blocks, or every token that is there. */
+typedef enum sg_reuse { SG_REUSE_OFF, SG_REUSE_BLOCKS, SG_REUSE_TOKENS } sg_reuse;
+
 typedef struct sg_sim_options {
     sg_sched_options sched; /* policy, param, tbt_us, preempt, ...; step_tokens_max 0: the machine's */
     const sg_machine *machine;
@@ -43,6 +46,8 @@ typedef struct sg_sim_options {
     bool tenants;  /* requests get classes and tenants at random */
     int last; /* the run ends when this request of the trace has; -1: with all */
     bool check;
+    sg_reuse reuse;       /* prompts' tokens are made as the real runs make them (sg_trace_token) */
+    double scale_lengths; /* what the trace's lengths were divided by */
 } sg_sim_options;
 
 typedef struct sg_sim_report {

@@ -282,6 +282,50 @@ sg_status sg_trace_mix(sg_trace *trace, size_t n, uint64_t seed, sg_error *err)
     return SG_OK;
 }
 
+int32_t sg_trace_token(const sg_trace *trace, size_t i, int at, double k, uint64_t salt, int nvocab)
+{
+    const sg_trace_request *t = &trace->request[i];
+    int block = (int)fmax(1, SG_TRACE_HASH_TOKENS / (k >= 1 ? k : 1)), b = at / block;
+    uint64_t x = b < t->nhash ? sg_rng_at((uint64_t)trace->hash[t->hash + (size_t)b], (uint64_t)(at % block), 7)
+                              : sg_rng_at(salt, i, (uint64_t)at);
+    return (int32_t)(x % (uint64_t)nvocab);
+}
+
+/* One turn of a task: the numbers of the turns before it are the first of its own; the last one stands for a part of its tokens, so
+ * that the next turn goes on within it. */
+static sg_status add_turn(sg_trace *t, int tools, int task, int length, int answer, size_t i, sg_error *err)
+{
+    enum { TOOLS_BLOCKS = 6 };
+    sg_trace_request q = {.prompt = length, .output = answer, .hash = t->nhash};
+    for (int b = 0; b * SG_TRACE_HASH_TOKENS < length; b++, q.nhash++) {
+        if (!grow((void **)&t->hash, &t->caphash, t->nhash, sizeof *t->hash))
+            return sg_fail_nomem(err, "a load");
+        t->hash[t->nhash++] = b < TOOLS_BLOCKS ? 1000 + tools * 100 + b : 1000000 + (int64_t)task * 1000 + b;
+    }
+    return add(t, q, "agents", i, err);
+}
+
+sg_status sg_trace_agents(sg_trace *trace, size_t n, uint64_t seed, sg_error *err)
+{
+    enum { TURNS = 8, TOOLS = 4, TOOLS_TOKENS = 3072, AT_ONCE = 8 };
+    sg_rng r = {seed ^ 0x6167656e74};
+    sg_trace t = {0};
+    int length[AT_ONCE] = {0};
+    sg_status st = SG_OK;
+    for (size_t i = 0; i < n && st == SG_OK; i++) { /* eight tasks side by side, a turn of each in turn */
+        size_t lane = i % AT_ONCE, turn = i / AT_ONCE % TURNS, task = i / (AT_ONCE * TURNS) * AT_ONCE + lane;
+        int answer = 20 + (int)sg_rng_below(&r, 101);
+        length[lane] = turn ? length[lane] + 120 + (int)sg_rng_below(&r, 501) : TOOLS_TOKENS + 50 + (int)sg_rng_below(&r, 200);
+        st = add_turn(&t, (int)(task % TOOLS), (int)task, length[lane], answer, i, err);
+    }
+    if (st != SG_OK) {
+        sg_trace_fini(&t);
+        return st;
+    }
+    *trace = t;
+    return SG_OK;
+}
+
 void sg_trace_scale(sg_trace *t, double k, int ctx)
 {
     k = k >= 1 ? k : 1;

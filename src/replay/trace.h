@@ -42,6 +42,14 @@ void sg_trace_fini(sg_trace *trace);
  * to 64.  The mix that PEERS measures servers with. */
 sg_status sg_trace_mix(sg_trace *trace, size_t n, uint64_t seed, sg_error *err);
 
+/* Token `at` of request i's prompt, from 0 to nvocab - 1: drawn from its prefix number and the place behind it where it has one for
+ * that place, else from (salt, i, at).  `k`: what lengths were divided by. */
+int32_t sg_trace_token(const sg_trace *trace, size_t i, int at, double k, uint64_t salt, int nvocab);
+
+/* A made-up load of agents: each of n / 8 tasks begins with one of four sets of tools of about 3,000 tokens, and comes back seven times with
+ * what it said and what its tools answered (100 to 600 tokens) behind; answers of 20 to 120 tokens. */
+sg_status sg_trace_agents(sg_trace *trace, size_t n, uint64_t seed, sg_error *err);
+
 /* Divide lengths by k (at least 1 token remains), and cut prompts so that prompt + output <= ctx. */
 void sg_trace_scale(sg_trace *trace, double k, int ctx);
 /* Arrivals of a Poisson process with qps requests a second, from a seed. */
