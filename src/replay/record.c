@@ -133,22 +133,6 @@ static void over_requests(const sg_record *r, sg_summary *s, float *v)
     }
 }
 
-/* The middle three fifths of the ends against the middle three fifths of the arrivals: a queue that grows shows here long before
- * it has become long. */
-static double pace(const sg_record *r, float *v)
-{
-    double took[2];
-    for (int ends = 0; ends < 2; ends++) {
-        size_t n = 0;
-        for (size_t i = 0; i < r->nrequest; i++)
-            if (r->request[i].ended && r->request[i].finish <= SG_FINISH_LENGTH)
-                v[n++] = (float)(ends ? r->request[i].end_us : r->request[i].arrival_us);
-        qsort(v, n, sizeof *v, by_value);
-        took[ends] = (double)sorted_at(v, n, 0.8) - (double)sorted_at(v, n, 0.2);
-    }
-    return took[1] > 0 ? took[0] / took[1] : 1;
-}
-
 static void over_steps(const sg_record *r, sg_summary *s, float *v)
 {
     size_t n = 0;
@@ -181,7 +165,6 @@ sg_status sg_record_summarise(const sg_record *r, sg_summary *s, sg_error *err)
             v[n++] = r->token[i].gap_us;
     s->tbt = quantiles_ms(v, n);
     over_requests(r, s, v);
-    s->pace = pace(r, v);
     for (size_t i = 0; i < r->nrequest; i++)
         s->window_us = fmax(s->window_us, (double)r->request[i].arrival_us);
     over_steps(r, s, v);
@@ -212,7 +195,6 @@ void sg_summary_json(json_t *o, const sg_summary *s)
     json_object_set_new(o, "steps", json_integer((json_int_t)s->steps));
     json_object_set_new(o, "finished", json_integer((json_int_t)s->finished));
     json_object_set_new(o, "failed", json_integer((json_int_t)s->failed));
-    json_object_set_new(o, "pace", json_real(cut(s->pace)));
     json_object_set_new(o, "cached_share", json_real(cut(s->cached_share)));
 }
 

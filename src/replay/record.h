@@ -66,7 +66,6 @@ typedef struct sg_summary {
     double qps, output_tps, prompt_tps; /* over the run */
     double error_p90;     /* |predicted - actual| / actual of steps behind the first tenth; 0 when none were predicted */
     int64_t preemptions, steps, finished, failed;
-    double pace; /* how fast answers ended against how fast requests came, in the middle of the run; 1: it keeps up */
     double window_us; /* from the first arrival to the last */
     double cached_share; /* of the prompts' tokens, found computed */
     double rows_p50, rows_max; /* rows of steps beside decodes */

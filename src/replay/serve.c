@@ -207,7 +207,11 @@ sg_status sg_bench_write_files(const sg_bench *b, const char *policy, const sg_s
     if (!b->o->svg)
         return SG_OK;
     output_path(b, b->o->svg, policy, path, sizeof path);
-    snprintf(title, sizeof title, "%s, %s%s", policy, b->o->stall ? "streams while a long prompt arrives" : b->o->trace,
+    const char *name = b->o->trace ? strrchr(b->o->trace, '/') : NULL;
+    snprintf(title, sizeof title, "%s, %s%s", policy,
+             b->o->stall ? "streams while a long prompt arrives"
+             : name      ? name + 1
+                         : b->o->trace,
              b->place.simulate ? " (simulated)" : "");
     snprintf(note, sizeof note,
              "gaps between tokens: median %.0f ms, P99 %.0f ms, longest %.0f ms  |  first token: median %.0f ms, P99 "
@@ -254,8 +258,8 @@ sg_status sg_bench_point(sg_bench *b, double qps, sg_summary *s, bool *good, sg_
     SG_TRY(sg_place_run(&b->place, &b->trace, -1, &b->record, &beyond, err));
     SG_TRY(sg_record_summarise(&b->record, s, err));
     *good = !beyond && sg_bench_kept(b, s, b->slo_us);
-    sg_bench_say(b, "%s: %.3f requests/s: gaps P99 %.0f of %.0f ms, queue %.0f of %.0f ms, pace %.2f%s", b->place.policy, qps,
-                 s->tbt.p99, b->slo_us / 1e3, s->queue.p50, b->delay_us / 1e3, s->pace,
+    sg_bench_say(b, "%s: %.3f requests/s: gaps P99 %.0f of %.0f ms, queue %.0f of %.0f ms%s", b->place.policy, qps,
+                 s->tbt.p99, b->slo_us / 1e3, s->queue.p50, b->delay_us / 1e3,
                  *good    ? ""
                  : beyond ? ": far too much"
                           : ": too much");

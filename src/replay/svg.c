@@ -26,12 +26,14 @@
 enum {
     W = 1200,
     LEFT = 92,
-    RIGHT = 24,
+    RIGHT = 104,
     PLOT = W - LEFT - RIGHT,
     ROWS_H = 150,
     TIME_H = 150,
-    GAP = 46,
-    TOP = 132,
+    GAP = 66,
+    TOP = 124,
+    HEAD = 30, /* of a panel: its heading stands so far above, its key */
+    KEY = 10,  /* so far */
     LANES_MAX = 160,
     NSHADE = 5
 };
@@ -66,29 +68,26 @@ static void text(sg_buf *b, double x, double y, const char *class, const char *s
     sg_buf_adds(b, "</text>\n");
 }
 
+/* Plain colours first, for programs that know no more; then those for a dark background. */
+static const char style[] =
+    "<style>.bg{fill:#ffffff}.t{fill:#1b1f24;font-size:20px;font-weight:600}.n{fill:#4a5462;font-size:13px}"
+    ".h{fill:#1b1f24;font-size:14px;font-weight:600}.k{fill:#4a5462;font-size:12px}"
+    ".r{fill:#4a5462;font-size:11px;text-anchor:end}.c{fill:#4a5462;font-size:12px;text-anchor:middle}.b{fill:#c01f33;font-size:12px;"
+    "font-weight:600;text-anchor:end}"
+    ".grid{stroke:#e4e8ee;stroke-width:1}.prompt{fill:#f0a030}.decode{fill:#2f6fd0}.draft{fill:#9a5fc8}.wait{fill:#d3d9e1}"
+    ".step{fill:#a9b4c2}.pre{stroke:#111111;fill:none;stroke-width:1.2}.bound{stroke:#d62839;fill:none;stroke-width:1.6;stroke-dasharray:6 4}"
+    ".g0{fill:#2e9e6b}.g1{fill:#9ccc52}.g2{fill:#f2d037}.g3{fill:#ee7d31}.g4{fill:#d62839}"
+    "@media(prefers-color-scheme:dark){.bg{fill:#14171c}.t,.h{fill:#e8ebf0}.n,.k,.r,.c{fill:#a8b2c0}.b{fill:#ff6b7b}.grid{stroke:#2a3038}"
+    ".prompt{fill:#e0983a}.decode{fill:#6ba0ee}.draft{fill:#b98be0}.wait{fill:#39414c}.step{fill:#5b6675}.pre{stroke:#ffffff}"
+    ".bound{stroke:#ff6b7b}}</style>\n";
+
 static void head(picture *p, int height, const char *title, const char *note)
 {
     sg_buf_addf(&p->b,
                 "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 %d %d' width='%d' height='%d' "
-                "font-family='system-ui,sans-serif'>\n",
+                "font-family='system-ui,Segoe UI,Helvetica,Arial,sans-serif'>\n",
                 (int)W, height, (int)W, height);
-    sg_buf_adds(
-        &p->b,
-        "<style>"
-        ":root{--bg:#fff;--ink:#1b1f24;--dim:#667080;--grid:#e4e8ee;--prompt:#f0a030;--decode:#2f6fd0;--draft:#9a5fc8;-"
-        "-line:#111;"
-        "--wait:#d8dde4;--g0:#2e9e6b;--g1:#8cc152;--g2:#f2c037;--g3:#ee7d31;--g4:#d62839}"
-        "@media(prefers-color-scheme:dark){:root{--bg:#14171c;--ink:#e8ebf0;--dim:#98a2b0;--grid:#2a3038;--prompt:#"
-        "e0983a;"
-        "--decode:#6ba0ee;--draft:#b98be0;--line:#fff;--wait:#39414c}}"
-        ".bg{fill:var(--bg)}.t{fill:var(--ink);font-size:20px;font-weight:600}.n{fill:var(--dim);font-size:13px}"
-        ".h{fill:var(--ink);font-size:13px;font-weight:600}.k{fill:var(--dim);font-size:11px}"
-        ".r{fill:var(--dim);font-size:11px;text-anchor:end}.c{fill:var(--dim);font-size:11px;text-anchor:middle}"
-        ".grid{stroke:var(--grid);stroke-width:1}.prompt{fill:var(--prompt)}.decode{fill:var(--decode)}.draft{fill:var("
-        "--draft)}"
-        ".wait{fill:var(--wait)}.pre{stroke:var(--line);fill:none;stroke-width:1}.bound{stroke:var(--g4);stroke-width:"
-        "1.5;stroke-dasharray:6 4}"
-        ".g0{fill:var(--g0)}.g1{fill:var(--g1)}.g2{fill:var(--g2)}.g3{fill:var(--g3)}.g4{fill:var(--g4)}</style>\n");
+    sg_buf_adds(&p->b, style);
     sg_buf_addf(&p->b, "<rect class='bg' width='%d' height='%d'/>\n", (int)W, height);
     text(&p->b, 24, 34, "t", title);
     text(&p->b, 24, 56, "n", note);
@@ -99,7 +98,7 @@ static double key(picture *p, double x, double y, const char *class, const char 
 {
     sg_buf_addf(&p->b, "<rect class='%s' x='%.1f' y='%.1f' width='10' height='10' rx='2'/>", class, x, y - 9);
     text(&p->b, x + 15, y, "k", word);
-    return x + 15 + 6.1 * (double)strlen(word) + 16;
+    return x + 15 + 6.9 * (double)strlen(word) + 16;
 }
 
 static void grid(picture *p, double y0, double h, double most, const char *unit, double scale)
@@ -155,10 +154,11 @@ static void rows_panel(picture *p, double y0)
         const sg_record_step *s = &p->r->step[i];
         most = s->prompt + s->decode + s->draft > most ? s->prompt + s->decode + s->draft : most;
     }
-    text(&p->b, LEFT, y0 - 10, "h", "What each step computed: tokens by kind (a bar is as wide as its step took)");
-    double x = key(p, LEFT + 520, y0 - 10, "decode", "answers: one token for each stream");
-    x = key(p, x, y0 - 10, "draft", "guesses being verified");
-    key(p, x, y0 - 10, "prompt", "prompts");
+    text(&p->b, LEFT, y0 - HEAD, "h", "What each step computed");
+    double x = key(p, LEFT, y0 - KEY, "decode", "answers: a token for each stream");
+    x = key(p, x, y0 - KEY, "draft", "guesses being verified");
+    x = key(p, x, y0 - KEY, "prompt", "chunks of prompts");
+    text(&p->b, x, y0 - KEY, "k", "(a bar is a step: as high as its tokens, as wide as its time)");
     grid(p, y0, ROWS_H, most, "", 1);
     for (size_t i = 0; i < p->r->nstep;) {
         column c = next_column(p, &i);
@@ -169,28 +169,40 @@ static void rows_panel(picture *p, double y0)
     }
 }
 
+static void bound_line(picture *p, double y)
+{
+    char label[32];
+    snprintf(label, sizeof label, "%.0f ms", p->bound / 1e3);
+    sg_buf_addf(&p->b, "<path class='bound' d='M%d %.1fH%d'/>\n", (int)LEFT, y, (int)(W - RIGHT));
+    text(&p->b, W - 16, y + 4, "b", label);
+}
+
 static void time_panel(picture *p, double y0)
 {
     double most = p->bound > 0 ? p->bound * 1.15 : 1;
     for (size_t i = 0; i < p->r->nstep; i++)
         most = fmax(most, (double)p->r->step[i].us);
-    text(&p->b, LEFT, y0 - 10, "h", "How long each step took");
-    double x = key(p, LEFT + 520, y0 - 10, "wait", "measured");
-    sg_buf_addf(&p->b, "<path class='pre' d='M%.1f %.1fh14'/>", x, y0 - 14);
-    text(&p->b, x + 19, y0 - 10, "k", "predicted by the step-time model");
+    text(&p->b, LEFT, y0 - HEAD, "h", "How long each step took");
+    double x = key(p, LEFT, y0 - KEY, "step", "measured");
+    sg_buf_addf(&p->b, "<path class='pre' d='M%.1f %.1fh14'/>", x, y0 - KEY - 4.0);
+    text(&p->b, x + 19, y0 - KEY, "k", "predicted before the step");
     if (p->bound > 0) {
-        sg_buf_addf(&p->b, "<path class='bound' d='M%.1f %.1fh20'/>", x + 220, y0 - 14);
-        text(&p->b, x + 245, y0 - 10, "k", "wanted bound between tokens");
+        sg_buf_addf(&p->b, "<path class='bound' d='M%.1f %.1fh20'/>", x + 190, y0 - KEY - 4.0);
+        text(&p->b, x + 215, y0 - KEY, "k", "wanted bound between tokens");
     }
     grid(p, y0, TIME_H, most, " ms", 1e-3);
     for (size_t i = 0; i < p->r->nstep;) {
         column c = next_column(p, &i);
-        bar(p, "wait", c.x, c.w, y0 + TIME_H - c.us / most * TIME_H, c.us / most * TIME_H);
+        bar(p, "step", c.x, c.w, y0 + TIME_H - c.us / most * TIME_H, c.us / most * TIME_H);
     }
     sg_buf_adds(&p->b, "<path class='pre' d='");
     bool on = false;
+    double end = 0;
     for (size_t i = 0; i < p->r->nstep;) {
+        double before = end;
         column c = next_column(p, &i);
+        end = c.x + c.w;
+        on = on && c.x < before + 2; /* not across the time when nothing ran */
         double y = y0 + TIME_H - fmin(c.predicted, most) / most * TIME_H;
         if (c.predicted > 0)
             sg_buf_addf(&p->b, "%s%.1f %.1fH%.1f", on ? "L" : "M", c.x, y, c.x + c.w);
@@ -198,7 +210,7 @@ static void time_panel(picture *p, double y0)
     }
     sg_buf_adds(&p->b, "'/>\n");
     if (p->bound > 0)
-        sg_buf_addf(&p->b, "<path class='bound' d='M%d %.1fH%d'/>\n", (int)LEFT, y0 + TIME_H - p->bound / most * TIME_H, (int)(W - RIGHT));
+        bound_line(p, y0 + TIME_H - p->bound / most * TIME_H);
 }
 
 /* Shades for gaps: up to half of the bound, three quarters, the bound, twice the bound, more. */
@@ -215,6 +227,7 @@ static int shade(const picture *p, double gap)
 typedef struct lane_run {
     double from, to;
     int shade;
+    double longest; /* of all gaps so far */
 } lane_run;
 
 static void draw_run(picture *p, int lane, double y0, const lane_run *run)
@@ -232,21 +245,31 @@ static void lane_label(picture *p, int i, double y)
     if (p->lane_h < 11 && i % (12 / p->lane_h + 1))
         return;
     snprintf(label, sizeof label, "%d + %d", (int)q->prompt, (int)q->output);
-    text(&p->b, LEFT - 8, y + p->lane_h * 0.78, "r", label);
+    text(&p->b, LEFT - 8, y + p->lane_h * 0.39 + 4, "r", label);
+}
+
+static void longest_label(picture *p, double y, int i, double gap)
+{
+    char label[32];
+    if (gap <= 0 || (p->lane_h < 11 && i % (12 / p->lane_h + 1)))
+        return;
+    snprintf(label, sizeof label, "%.0f ms", gap / 1e3);
+    text(&p->b, W - 16, y + p->lane_h * 0.39 + 4, p->bound > 0 && gap > p->bound ? "b" : "r", label);
 }
 
 static sg_status lanes(picture *p, double y0, sg_error *err)
 {
-    text(&p->b, LEFT, y0 - 10, "h", "What each request felt (prompt + answer tokens)");
-    double x = key(p, LEFT + 330, y0 - 10, "wait", "in the queue");
-    x = key(p, x, y0 - 10, "prompt", "prompt");
-    text(&p->b, x, y0 - 10, "k", "gap between tokens, of the bound:");
-    static const char *const words[NSHADE] = {"< 1/2", "< 3/4", "< 1", "< 2", "more"};
-    x += 190;
+    text(&p->b, LEFT, y0 - HEAD, "h", "What each request felt");
+    double x = key(p, LEFT, y0 - KEY, "wait", "in the queue");
+    x = key(p, x, y0 - KEY, "prompt", "waits for its first token");
+    text(&p->b, x, y0 - KEY, "k", "gaps between tokens, against the bound:");
+    static const char *const words[NSHADE] = {"half", "3/4", "within", "twice", "more"};
+    x += 262;
     for (int i = 0; i < NSHADE; i++) {
         char class[4] = {'g', (char)('0' + i), 0, 0};
-        x = key(p, x, y0 - 10, class, words[i]);
+        x = key(p, x, y0 - KEY, class, words[i]);
     }
+    text(&p->b, W - 16, y0 - KEY, "r", "longest gap");
     lane_run *run = sg_calloc((size_t)p->nlane + 1, sizeof *run);
     if (!run)
         return sg_fail_nomem(err, "the picture");
@@ -263,7 +286,8 @@ static sg_status lanes(picture *p, double y0, sg_error *err)
         const sg_record_token *t = &p->r->token[k];
         if (t->request >= p->nlane || t->gap_us < 0)
             continue;
-        lane_run *l = &run[t->request], now = {(double)t->at_us - (double)t->gap_us, (double)t->at_us, shade(p, (double)t->gap_us)};
+        lane_run *l = &run[t->request], now = {(double)t->at_us - (double)t->gap_us, (double)t->at_us, shade(p, (double)t->gap_us), 0};
+        now.longest = l->longest = fmax(l->longest, (double)t->gap_us);
         if (l->shade == now.shade)
             l->to = now.to;
         else {
@@ -271,8 +295,10 @@ static sg_status lanes(picture *p, double y0, sg_error *err)
             *l = now;
         }
     }
-    for (int i = 0; i < p->nlane; i++)
+    for (int i = 0; i < p->nlane; i++) {
         draw_run(p, i, y0, &run[i]);
+        longest_label(p, y0 + i * p->lane_h, i, run[i].longest);
+    }
     sg_free(run);
     return SG_OK;
 }
@@ -299,9 +325,9 @@ sg_status sg_record_write_svg(const sg_record *r, const char *path, const char *
     rows_panel(&p, y1);
     time_panel(&p, y2);
     sg_status st = lanes(&p, y3, err);
-    char more[96] = "";
+    char more[128] = "left of each lane: tokens of its prompt + tokens of its answer";
     if ((size_t)p.nlane < r->nrequest)
-        snprintf(more, sizeof more, "the first %d of %zu requests", p.nlane, r->nrequest);
+        snprintf(more, sizeof more, "the first %d of %zu requests; left of each lane: tokens of its prompt + tokens of its answer", p.nlane, r->nrequest);
     text(&p.b, LEFT, y4 + 40, "k", more);
     sg_buf_adds(&p.b, "</svg>\n");
     sg_file_writer *w = NULL;
