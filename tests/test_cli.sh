@@ -71,6 +71,27 @@ printf '"a"\n' >"$tmp/doc"
 is $? 1 && is "$(wc -l <"$tmp/err")" 1 && grep -q 'no classifier' "$tmp/err"
 ok "rank wants a cross-encoder"
 
+# ---- memory, bench serve ----
+"$segue" run -v -p hi -n 2 >"$tmp/a" 2>"$tmp/err"
+is $? 0 && grep -q 'memory of default, MiB (of' "$tmp/err" && grep -q '^  kv ' "$tmp/err" && grep -q '^  requests ' "$tmp/err"
+ok "run -v prints the memory ledger"
+"$segue" run -p hi -n 2 --memory 3MiB >"$tmp/a" 2>"$tmp/err"
+is $? 1 && is "$(wc -l <"$tmp/err")" 1 && grep -q 'needs [0-9]* MiB of memory (.*), there are [0-9]* of 3 MiB (--memory)' "$tmp/err"
+ok "a model that cannot fit is refused in one line with the numbers"
+"$segue" bench serve --simulate --trace mix --capacity --requests 24 --policy slo,static:64 --json >"$tmp/a" 2>"$tmp/err"
+is $? 0 && is "$(wc -l <"$tmp/a")" 4 && is "$(grep -c '"slo": "strict"' "$tmp/a")" 2 && ! grep -q '"capacity_qps": null' "$tmp/a"
+ok "bench serve --capacity gives strict and relaxed for each policy"
+"$segue" bench serve --simulate --trace agents --requests 64 --qps 100 --json >"$tmp/a" 2>"$tmp/err" &&
+	"$segue" bench serve --simulate --trace agents --requests 64 --qps 100 --no-prefix-cache --json >"$tmp/b" 2>>"$tmp/err"
+is $? 0 && ! grep -q '"cached_share": 0.0[,}]' "$tmp/a" && grep -q '"cached_share": 0.0[,}]' "$tmp/b"
+ok "bench serve reuses the prefixes of a load, unless it is told not to"
+"$segue" bench serve --simulate --trace mix --requests 8 --qps 1 --svg /dev/null >"$tmp/a" 2>"$tmp/err"
+is $? 1 && grep -q '/dev/null: is a device, only regular files are written' "$tmp/err"
+ok "an output never takes the place of a device"
+"$segue" bench serve --trace mix --capacity --qps 1 >"$tmp/a" 2>"$tmp/err"
+is $? 2
+ok "bench serve --capacity with a rate is wrong usage"
+
 # ---- serve ----
 printf '# keys\nsecret-one\n' >"$tmp/keys"
 printf '# options\nport = 0\nmax-queue = 7\naccess-log = %s\napi-key-file = %s\n' "$tmp/log" "$tmp/keys" >"$tmp/conf"

@@ -4,7 +4,7 @@
  *     bracket   a whole search in virtual time, with all requests of the load: seconds
  *     confirm   up to three real runs (one for relaxed) of 25 s, the first at the simulated capacity c:
  *
- *                   kept: c x 1.2, then x 1.5      not kept: c / 1.2, then / 1.5      both: the middle
+ *                   kept: x 1.2 each      not kept: c / 1.2, then / 1.5      both: the middle
  *
  * A search alone takes ten real runs, most of them far from the capacity and the overloaded ones the longest.  Both
  * numbers are reported; where they differ, the real one counts.
@@ -36,17 +36,22 @@ static bool keeps(const sg_bench *b, const trial *t, double bound_us)
     return sg_bench_kept(b, &t->s, bound_us);
 }
 
-static bool counts(const cell *c, const trial *t) { return !knows_bound(c->policy) || t->bound_us >= c->bound_us; }
+/* What a run says about a bound: all, when the policy was told this bound or none; that it was kept, when it was told a tighter one. */
+static bool counts(const sg_bench *b, const cell *c, const trial *t)
+{
+    bool same = !knows_bound(c->policy) || fabs(t->bound_us - c->bound_us) < 1;
+    return same || (t->bound_us < c->bound_us && keeps(b, t, c->bound_us));
+}
 
 /* The largest rate that kept the bound and the least that did not; 0: none. */
 static void bracket(const sg_bench *b, const cell *c, const trial *t, int n, double *low, double *high)
 {
     *low = *high = 0;
     for (int i = 0; i < n; i++)
-        if (counts(c, &t[i]) && !keeps(b, &t[i], c->bound_us) && (*high <= 0 || t[i].qps < *high))
+        if (counts(b, c, &t[i]) && !keeps(b, &t[i], c->bound_us) && (*high <= 0 || t[i].qps < *high))
             *high = t[i].qps;
     for (int i = 0; i < n; i++)
-        if (counts(c, &t[i]) && keeps(b, &t[i], c->bound_us) && t[i].qps > *low && (*high <= 0 || t[i].qps < *high))
+        if (counts(b, c, &t[i]) && keeps(b, &t[i], c->bound_us) && t[i].qps > *low && (*high <= 0 || t[i].qps < *high))
             *low = t[i].qps;
 }
 
@@ -58,7 +63,7 @@ static double next_rate(const sg_bench *b, const cell *c, const trial *t, int n,
     if (low <= 0 && high <= 0)
         return simulated > 0 ? simulated : 0.5;
     if (high <= 0)
-        return run ? low * far : fmax(low * 1.2, simulated);
+        return run ? low * 1.2 : fmax(low * 1.2, simulated);
     if (low <= 0)
         return run ? high / far : fmin(high / 1.2, simulated > 0 ? simulated : high);
     return high / low < 1.1 ? 0 : sqrt(low * high);
@@ -103,7 +108,7 @@ static sg_status report(const sg_bench *b, const cell *c, const trial *t, int n,
     json_t *o = sg_bench_begin_line(b, c->policy), *runs = json_array();
     bracket(b, c, t, n, &low, &high);
     for (int i = 0; i < n; i++) {
-        if (!counts(c, &t[i]))
+        if (!counts(b, c, &t[i]))
             continue;
         if (t[i].qps <= low || (low <= 0 && s == virtual_best))
             s = &t[i].s;
@@ -113,7 +118,7 @@ static sg_status report(const sg_bench *b, const cell *c, const trial *t, int n,
                                               sg_bench_cut(t[i].s.qps), "kept", (int)keeps(b, &t[i], c->bound_us)));
     }
     for (int i = 0; i < n && low > 0; i++)
-        if (counts(c, &t[i]) && fabs(t[i].qps - low) < 1e-9)
+        if (counts(b, c, &t[i]) && fabs(t[i].qps - low) < 1e-9)
             s = &t[i].s;
     double capacity = b->place.simulate ? simulated : low;
     json_object_set_new(o, "slo", json_string(c->name));

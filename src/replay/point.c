@@ -136,7 +136,7 @@ static sg_status serve(clients *a, int last, sg_error *err)
             drain(a, i);
         while (first < a->next && a->record->request[first].ended)
             first++;
-        if (last >= 0 && a->record->request[last].ended)
+        if ((last >= 0 && a->record->request[last].ended) || (a->place->most_us > 0 && elapsed(a) > a->place->most_us))
             return SG_OK;
         if (o->stop && o->stop(o->arg))
             return sg_fail(err, SG_E_CANCELLED, "interrupted");
