@@ -54,6 +54,10 @@ static void print_table(const json_t *root)
     size_t i;
     printf("%s, %s, %d threads: float32 %.0f, bfloat16 %.0f GFLOP/s, int8 %.0f GOP/s, reads %.1f GB/s\n", word(m, "cpu"), word(m, "isa"),
            (int)number(m, "threads"), number(c, "fp32_gflops"), number(c, "bf16_gflops"), number(c, "int8_gops"), number(c, "read_gbps"));
+    const json_t *load = json_object_get(root, "load");
+    if (load)
+        printf("loaded in %.2f s, at most %.0f MB of memory, the file has %.0f\n", number(load, "seconds"), number(load, "peak_bytes") / 1e6,
+               number(load, "file_bytes") / 1e6);
     json_array_foreach(json_object_get(root, "results"), i, row) {
         const json_t *t = json_object_get(row, "tps");
         if (json_object_get(row, "ratio"))

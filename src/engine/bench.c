@@ -24,6 +24,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 enum { CHUNK = 512, BLOCK = 32, READ_BYTES = 192 << 20, BATCH_MAX = 256 };
 
@@ -100,6 +101,9 @@ typedef struct bench {
     sg_kv_pool *pool;
     ceilings ceiling;
     sg_rng rng;
+    struct {
+        double seconds, file, peak; /* from opening to ready; bytes */
+    } load;
     int32_t *rows; /* [5][CHUNK] */
     float *logits; /* [BATCH_MAX][nvocab], as many as needed */
     int nlogits;
@@ -119,14 +123,24 @@ static sg_status open_ops(bench *b, const sg_bench_options *o, sg_error *err)
 {
     sg_ops_options ops = {.nthread = o->threads, .exact = o->exact};
     SG_TRY(sg_isa_choose(&ops.isa, err));
-    SG_TRY(sg_ops_open(&b->ops, &ops, err));
-    return probe_all(&b->ceiling, b->ops, err);
+    return sg_ops_open(&b->ops, &ops, err);
+}
+
+/* The most memory that this process has had. */
+static double peak_bytes(void)
+{
+    struct rusage u;
+    return getrusage(RUSAGE_SELF, &u) == 0 ? (double)u.ru_maxrss * 1024 : 0;
 }
 
 static sg_status open_model(bench *b, const sg_bench_options *o, sg_error *err)
 {
+    int64_t t = sg_clock_us();
     SG_TRY(sg_weights_open(&b->weights, o->model, err));
     SG_TRY(sg_model_load(&b->model, b->weights, b->ops, err));
+    b->load.seconds = (double)(sg_clock_us() - t) / 1e6;
+    b->load.file = (double)sg_weights_file_bytes(b->weights);
+    b->load.peak = peak_bytes();
     b->info = sg_model_info_of(b->model);
     if (b->info->kind != SG_MODEL_DECODER)
         return sg_fail(err, SG_E_UNSUPPORTED, "%s is an encoder: it has no prompt and no next token", b->info->architecture);
@@ -243,7 +257,8 @@ static sg_status run_test(bench *b, json_t *results, bool decode, int n, int bat
 
 static sg_status run_model(bench *b, json_t *results, const sg_bench_options *o, sg_error *err)
 {
-    SG_TRY(open_model(b, o, err));
+    SG_TRY(open_model(b, o, err)); /* before the probes, whose memory would hide its peak */
+    SG_TRY(probe_all(&b->ceiling, b->ops, err));
     if (o->prompt)
         SG_TRY(run_test(b, results, false, o->prompt, 1, o, err));
     for (int i = 0; o->generate && i < o->nbatch; i++)
@@ -315,6 +330,7 @@ static sg_status run_kernels(bench *b, json_t *results, const sg_bench_options *
     static const int rows[] = {1, 2, 4, 8, 16, 64, 256};
     int n = o->n ? o->n : 4096, k = o->k ? o->k : 4096;
     bool found = false;
+    SG_TRY(probe_all(&b->ceiling, b->ops, err));
     if (sg_bench_attention_wanted(o->only) && !o->n) {
         sg_bench_ceiling top = {b->ceiling.fp32, b->ceiling.bf16, b->ceiling.int8, b->ceiling.read};
         SG_TRY(sg_bench_attention(results, b->ops, &top, o->only, err));
@@ -370,6 +386,9 @@ sg_status sg_bench_json(char **out, const sg_bench_options *o, sg_error *err)
         st = o->model ? run_model(&b, results, o, err) : run_kernels(&b, results, o, err);
     if (st == SG_OK) {
         root = json_pack("{s:o, s:s?, s:O}", "machine", machine_json(b.ops, &b.ceiling), "model", o->model, "results", results);
+        if (root && o->model)
+            json_object_set_new(root, "load", json_pack("{s:f, s:f, s:f}", "seconds", rounded(b.load.seconds), "file_bytes", b.load.file,
+                                                        "peak_bytes", b.load.peak));
         char *text = root ? json_dumps(root, JSON_REAL_PRECISION(9)) : NULL;
         if (text)
             *out = text;

@@ -141,6 +141,7 @@ sg_status sg_bench_attention(json_t *results, sg_ops *ops, const sg_bench_ceilin
             }
     }
     if (!found)
-        return sg_fail(err, SG_E_ARGUMENT, "no kernel is called '%s'; names: attention, attention_f16, attention_bf16, attention_q8_0", only);
+        return sg_fail(err, SG_E_ARGUMENT, "no kernel is called '%s'; names: attention, attention_f16, attention_bf16, attention_q8_0",
+                       only);
     return SG_OK;
 }

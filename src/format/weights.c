@@ -258,6 +258,13 @@ sg_status sg_weights_read(const sg_weights *w, const sg_tensor *t, void *dst, sg
     return sg_weights_read_rows(w, t, 0, sg_tensor_rows(t), dst, err);
 }
 
+void sg_weights_drop_part(const sg_weights *w, const sg_tensor *t, const void *data, size_t bytes)
+{
+    const unsigned char *from = data, *all = t->data;
+    if (!w->borrowed && all && t->file && from >= all && bytes <= t->bytes && (size_t)(from - all) <= t->bytes - bytes)
+        sg_file_drop(t->file, t->offset + (size_t)(from - all), bytes);
+}
+
 void sg_weights_drop(const sg_weights *w, const sg_tensor *t)
 {
     if (w->borrowed)

@@ -79,6 +79,8 @@ sg_status sg_weights_read_rows(const sg_weights *w, const sg_tensor *t, uint64_t
 /* The caller has what it wants of this tensor (repacked elsewhere): its mapped pages are given back.
  * Reading it again works. */
 void sg_weights_drop(const sg_weights *w, const sg_tensor *t);
+/* The same for `bytes` of it from `data` on. */
+void sg_weights_drop_part(const sg_weights *w, const sg_tensor *t, const void *data, size_t bytes);
 
 /* Paths of the tokenizer's files beside a Hugging Face model, NULL when they are not there or the model
  * is of another kind (then the dictionary has tokenizer.ggml.*, or a tokenizer.bin is given apart). */

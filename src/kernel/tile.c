@@ -9,24 +9,40 @@
 
 #include <string.h>
 
+/* Four codes at a time: a vector of a plane has the codes of four columns side by side for each row. */
+static uint32_t four(const uint8_t *p)
+{
+    uint32_t v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+
+static void put_four(uint8_t *p, uint32_t v) { memcpy(p, &v, sizeof v); }
+
 /* The 2-bit plane of code bits 2*shift.., or the 1-bit plane. */
 static void put_pairs(uint8_t *plane, const uint8_t code[32], int j, int shift)
 {
-    for (int i = 0; i < 32; i++)
-        plane[i / 16 * 64 + j * 4 + i % 4] |= (uint8_t)((code[i] >> shift & 3) << 2 * (i / 4 % 4));
+    for (int h = 0; h < 2; h++) {
+        uint32_t v = 0;
+        for (int t = 0; t < 4; t++)
+            v |= (four(code + 16 * h + 4 * t) >> shift & 0x03030303u) << 2 * t;
+        put_four(plane + h * 64 + j * 4, v);
+    }
 }
 
 static void put_bits(uint8_t *plane, const uint8_t code[32], int j, int shift)
 {
-    for (int i = 0; i < 32; i++)
-        plane[j * 4 + i % 4] |= (uint8_t)((code[i] >> shift & 1) << i / 4);
+    uint32_t v = 0;
+    for (int t = 0; t < 8; t++)
+        v |= (four(code + 4 * t) >> shift & 0x01010101u) << t;
+    put_four(plane + j * 4, v);
 }
 
 static void put_codes(uint8_t *plane, int bits, const uint8_t code[32], int j)
 {
     if (bits == 8) {
-        for (int i = 0; i < 32; i++)
-            plane[i / 4 * 64 + j * 4 + i % 4] = code[i];
+        for (int t = 0; t < 8; t++)
+            put_four(plane + t * 64 + j * 4, four(code + 4 * t));
         return;
     }
     if (bits < 4) {
@@ -35,8 +51,8 @@ static void put_codes(uint8_t *plane, int bits, const uint8_t code[32], int j)
             put_bits(plane + 128, code, j, 2);
         return;
     }
-    for (int i = 0; i < 16; i++)
-        plane[i / 4 * 64 + j * 4 + i % 4] = (uint8_t)((code[i] & 15) | (code[i + 16] & 15) << 4);
+    for (int t = 0; t < 4; t++)
+        put_four(plane + t * 64 + j * 4, (four(code + 4 * t) & 0x0f0f0f0fu) | (four(code + 16 + 4 * t) & 0x0f0f0f0fu) << 4);
     if (bits == 6)
         put_pairs(plane + 256, code, j, 4);
     else if (bits == 5)

@@ -189,6 +189,18 @@ static sg_status stored_rows(sg_loader *ld, const sg_tensor *t, const void **sto
     return SG_OK;
 }
 
+/* Pages of a tensor that are packed go back at once. */
+typedef struct used_tensor {
+    const sg_weights *w;
+    const sg_tensor *t;
+} used_tensor;
+
+static void drop_used(void *arg, const void *stored, size_t bytes)
+{
+    const used_tensor *u = arg;
+    sg_weights_drop_part(u->w, u->t, stored, bytes);
+}
+
 /* `count` linear layers [n][k], one after another in t. */
 static sg_status make_linears(sg_loader *ld, sg_linear *out, const sg_tensor *t, int count, int n, int k,
                               const float *bias)
@@ -206,9 +218,10 @@ static sg_status make_linears(sg_loader *ld, sg_linear *out, const sg_tensor *t,
     SG_TRY(stored_rows(ld, t, &stored, &copy));
     size_t each = sg_dtype_row_bytes(t->type, (uint64_t)k) * (size_t)n;
     sg_status st = SG_OK;
+    used_tensor used = {ld->w, t};
     for (int i = 0; i < count && st == SG_OK; i++) {
-        st = sg_linear_init(&out[i], ld->m->ops, t->type, n, k, (const unsigned char *)stored + (size_t)i * each,
-                            bias ? bias + (size_t)i * (size_t)n : NULL, ld->err);
+        st = sg_linear_init_using(&out[i], ld->m->ops, t->type, n, k, (const unsigned char *)stored + (size_t)i * each,
+                                  bias ? bias + (size_t)i * (size_t)n : NULL, copy ? NULL : drop_used, &used, ld->err);
         ld->m->info.packed_bytes += out[i].packed_bytes;
     }
     if (copy && st == SG_OK && sg_ops_exact(ld->m->ops))

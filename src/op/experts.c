@@ -199,7 +199,8 @@ static void run_units(pass *p, sg_task_fn *fn, const sg_linear *w, int nlayer)
     for (int e = 0; e < p->e->nexpert; e++)
         for (int row = p->first[e]; row < p->first[e + 1]; row += ROWS)
             for (int tile = 0; tile < ntile; tile += step) {
-                unit u = {e, row, p->first[e + 1] - row < ROWS ? p->first[e + 1] : row + ROWS, tile, tile + step < ntile ? tile + step : ntile};
+                int row1 = p->first[e + 1] - row < ROWS ? p->first[e + 1] : row + ROWS;
+                unit u = {e, row, row1, tile, tile + step < ntile ? tile + step : ntile};
                 int n = u.tile1 - u.tile0;
                 size_t bytes = w->packed_bytes / (size_t)ntile * (size_t)(n * nlayer);
                 if (nunit == SG_TASKS_MAX) { /* a table's worth at a time */
@@ -251,8 +252,16 @@ void sg_op_experts(sg_ops *ops, float *out, const float *x, int nrow, const sg_e
     unsigned char *m = sg_ops_scratch(ops, SG_SCRATCH_EXPERTS, l.bytes), *act = sg_ops_scratch(ops, SG_SCRATCH_ACT, 0);
     int32_t *order = (int32_t *)(void *)(m + l.order), *first = (int32_t *)(void *)(m + l.first), *where = (int32_t *)(void *)(m + l.where);
     int nslot = nrow * k;
-    pass p = {.ops = ops, .kernel = sg_row_kernel_find(ops->isa), .e = e, .k = k, .nslot = nslot, .first = first, .h = (float *)(void *)(m + l.h),
-              .y = (float *)(void *)(m + l.y), .gate_rows = (const void **)(void *)(m + l.rows), .units = (unit *)(void *)(m + l.units)};
+    pass p = {.ops = ops,
+              .kernel = sg_row_kernel_find(ops->isa),
+              .e = e,
+              .k = k,
+              .nslot = nslot,
+              .first = first,
+              .gate_rows = (const void **)(void *)(m + l.rows),
+              .h = (float *)(void *)(m + l.h),
+              .y = (float *)(void *)(m + l.y),
+              .units = (unit *)(void *)(m + l.units)};
     p.up_rows = p.gate_rows + nslot;
     sort_slots(order, first, id, nslot, e->nexpert);
 

@@ -35,6 +35,7 @@ _Static_assert(2 * ROW_CHUNK * TASK_TILES * SG_TILE * 4 <= SG_WORKER_BYTES, "a t
 typedef struct pack_job {
     sg_linear *w;
     size_t tile_bytes, row_bytes;
+    int tile0; /* first of the slice */
 } pack_job;
 
 static void pack_task(void *arg, int task, int worker)
@@ -42,11 +43,34 @@ static void pack_task(void *arg, int task, int worker)
     const pack_job *p = arg;
     const sg_linear *w = p->w;
     (void)worker;
+    task += p->tile0;
     int row = task * SG_TILE, rows = w->n - row < SG_TILE ? w->n - row : SG_TILE;
     w->kernel->pack((char *)w->packed + (size_t)task * p->tile_bytes, (const char *)w->stored + (size_t)row * p->row_bytes, rows, w->k);
 }
 
+enum { SLICE_BYTES = 8 << 20 };
+
+/* Pack slice by slice, and tell `used` of each, so that packed and stored bytes are there together for one slice only. */
+static void pack_slices(sg_ops *ops, pack_job *p, sg_linear_used_fn *used, void *arg)
+{
+    int ntile = (p->w->n + SG_TILE - 1) / SG_TILE, step = (int)((size_t)SLICE_BYTES / (p->tile_bytes ? p->tile_bytes : 1)) + 1;
+    for (p->tile0 = 0; p->tile0 < ntile; p->tile0 += step) {
+        int n = ntile - p->tile0 < step ? ntile - p->tile0 : step;
+        sg_pool_run(sg_ops_pool(ops), pack_task, p, n);
+        size_t row0 = (size_t)p->tile0 * SG_TILE, row1 = (size_t)(p->tile0 + n) * SG_TILE;
+        row1 = row1 < (size_t)p->w->n ? row1 : (size_t)p->w->n;
+        if (used)
+            used(arg, (const char *)p->w->stored + row0 * p->row_bytes, (row1 - row0) * p->row_bytes);
+    }
+}
+
 sg_status sg_linear_init(sg_linear *w, sg_ops *ops, sg_dtype type, int n, int k, const void *stored, const float *bias, sg_error *err)
+{
+    return sg_linear_init_using(w, ops, type, n, k, stored, bias, NULL, NULL, err);
+}
+
+sg_status sg_linear_init_using(sg_linear *w, sg_ops *ops, sg_dtype type, int n, int k, const void *stored, const float *bias,
+                               sg_linear_used_fn *used, void *arg, sg_error *err)
 {
     const sg_dtype_info *info = sg_dtype_of(type);
     if (!info->weight)
@@ -63,7 +87,7 @@ sg_status sg_linear_init(sg_linear *w, sg_ops *ops, sg_dtype type, int n, int k,
         made.packed = sg_alloc_aligned(64, made.packed_bytes);
         if (!made.packed)
             return sg_fail_nomem(err, "a packed weight");
-        sg_pool_run(sg_ops_pool(ops), pack_task, &p, ntile);
+        pack_slices(ops, &p, used, arg);
         made.stored = NULL;
     }
     *w = made;

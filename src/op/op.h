@@ -61,6 +61,11 @@ typedef struct sg_linear {
 /* Prepare a weight: pack it (all workers) unless the context is exact, which keeps `stored` (borrowed;
  * must outlive the sg_linear).  Zeroed *w on entry; on failure it stays zeroed. */
 sg_status sg_linear_init(sg_linear *w, sg_ops *ops, sg_dtype type, int n, int k, const void *stored, const float *bias, sg_error *err);
+
+/* The same; `used` (may be NULL) hears of stored bytes that are packed and not needed any more, a few MiB at a time. */
+typedef void sg_linear_used_fn(void *arg, const void *stored, size_t bytes);
+sg_status sg_linear_init_using(sg_linear *w, sg_ops *ops, sg_dtype type, int n, int k, const void *stored, const float *bias,
+                               sg_linear_used_fn *used, void *arg, sg_error *err);
 void sg_linear_fini(sg_linear *w);
 /* Bytes that sg_linear_init will pack such a layer into; 0 on the exact path, for what it would refuse, and for what is too much. */
 size_t sg_linear_packed_bytes(const sg_ops *ops, sg_dtype type, int n, int k);
