@@ -13,7 +13,7 @@
 
 static int64_t pp = 512, tg = 128, depth, reps = 3;
 static const char *batch = "1,2,4,8", *only, *shape;
-static bool mixed, as_json;
+static bool mixed, engine, as_json;
 
 static const option options[] = {
     {NULL, "--pp", OPT_INT, &pp, "N", "tokens of the prompt; 0 leaves the test out; default 512"},
@@ -22,6 +22,7 @@ static const option options[] = {
     {NULL, "--depth", OPT_INT, &depth, "N", "tokens in the sequences before the test; default 0"},
     {NULL, "--reps", OPT_INT, &reps, "N", "runs of each test; default 3"},
     {NULL, "--mixed", OPT_FLAG, &mixed, NULL, "also: rows of all kinds in one step against a step each"},
+    {NULL, "--engine", OPT_FLAG, &engine, NULL, "also: decoding through the step loop, with and without guessing ahead (--draft)"},
     {NULL, "--only", OPT_STR, &only, "NAME", "kernel: only this type, or linear, attention, attention_q8_0, ..."},
     {NULL, "--shape", OPT_STR, &shape, "MxNxK", "kernel: rows, outputs and inputs of the layer"},
     {NULL, "--json", OPT_FLAG, &as_json, NULL, "one JSON object on standard output"},
@@ -63,6 +64,11 @@ static void print_table(const json_t *root)
         if (json_object_get(row, "ratio"))
             printf("%-24s %9.2f ms, apart or padded %9.2f ms: %.3fx\n", word(row, "test"), number(row, "together_ms"),
                    number(row, "apart_ms"), number(row, "ratio"));
+        else if (json_object_get(row, "spec"))
+            printf("%-9s batch %-4d depth %-6d %9.1f tokens/s (%.1f to %.1f), spec %s, temperature %.0f: %.3fx of %s\n", word(row, "test"),
+                   (int)number(row, "batch"), (int)number(row, "depth"), number(t, "median"), number(t, "min"), number(t, "max"),
+                   word(row, "spec"), number(row, "temperature"), number(row, "of_bare") + number(row, "of_plain"),
+                   json_object_get(row, "of_plain") ? "the same without" : "the bare loop");
         else if (t)
             printf("%-8s batch %-4d depth %-6d %9.1f tokens/s (%.1f to %.1f), %.0f %% of the ceiling\n",
                    word(row, "test"), (int)number(row, "batch"), (int)number(row, "depth"), number(t, "median"),
@@ -98,6 +104,7 @@ static int run(const command *self, int argc, char **argv)
     if (shape && (sscanf(shape, "%dx%dx%d", &o.m, &o.n, &o.k) != 3 || o.m < 1 || o.n < 1 || o.k < 1))
         options_usage(self, "--shape takes MxNxK, such as 16x4096x4096");
     o.prompt = (int)pp, o.generate = (int)tg, o.depth = (int)depth, o.reps = (int)reps, o.mixed = mixed;
+    o.engine = engine, o.draft = model_flag.draft;
     char *text = NULL;
     sg_error err = {0};
     if (sg_bench_json(&text, &o, &err) != SG_OK)

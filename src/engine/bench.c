@@ -15,6 +15,7 @@
 #include "base/json.h"
 #include "base/rng.h"
 #include "engine/bench_kernel.h"
+#include "engine/bench_engine.h"
 #include "engine/bench_mixed.h"
 #include "kernel/probe.h"
 #include "kernel/quant.h"
@@ -263,7 +264,9 @@ static sg_status run_model(bench *b, json_t *results, const sg_bench_options *o,
         SG_TRY(run_test(b, results, false, o->prompt, 1, o, err));
     for (int i = 0; o->generate && i < o->nbatch; i++)
         SG_TRY(run_test(b, results, true, o->generate, o->batch[i], o, err));
-    return o->mixed ? sg_bench_mixed(b->model, sg_kv_pool_type(b->pool), BLOCK, o->reps, results, err) : SG_OK;
+    if (o->mixed)
+        SG_TRY(sg_bench_mixed(b->model, sg_kv_pool_type(b->pool), BLOCK, o->reps, results, err));
+    return o->engine ? sg_bench_engine(results, o, err) : SG_OK;
 }
 
 /* ---- kernels ------------------------------------------------------------------------- */

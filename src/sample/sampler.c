@@ -5,7 +5,11 @@
  * reached.  Building the heap is linear and few candidates are popped, so a vocabulary of 150,000 is never
  * sorted.  The popped ones stand at the end of the array, best last; they become the candidates.
  *
- * Masses are summed in double, in the order of the candidates, so that a token depends on nothing but the
+ * Drawing from a whole row, and finding where top_k or top_p will end (to a quarter of a logit, so that only those that may
+ * stay become candidates), are passes over floats that the compiler makes vectors of: 150,000 calls of exp would take as
+ * long as a small model takes for the step.
+ *
+ * Masses are summed in double, in the order of the ids or the candidates, so that a token depends on nothing but the
  * arguments.
  */
 #include "sample/sampler.h"
@@ -25,6 +29,8 @@ struct sg_sampler {
     size_t nvocab;
     candidate *all;   /* [nvocab] */
     float *row;       /* [nvocab] the row as it came, when log-probabilities are wanted */
+    float *mass;      /* [nvocab] of the row, for passes over all of it */
+    double total;     /* the mass that a share is of, when the candidates are only a part; 0: theirs */
     int32_t *count;   /* [nvocab] times in the history, 0 between calls */
     candidate *at;    /* the candidates: a part of `all` */
     size_t n;
@@ -38,8 +44,9 @@ sg_sampler *sg_sampler_new(size_t nvocab)
     s->nvocab = nvocab;
     s->all = sg_calloc(nvocab, sizeof *s->all);
     s->row = sg_calloc(nvocab, sizeof *s->row);
+    s->mass = sg_calloc(nvocab, sizeof *s->mass);
     s->count = sg_calloc(nvocab, sizeof *s->count);
-    if (!s->all || !s->row || !s->count) {
+    if (!s->all || !s->row || !s->mass || !s->count) {
         sg_sampler_free(s);
         return NULL;
     }
@@ -52,6 +59,7 @@ void sg_sampler_free(sg_sampler *s)
         return;
     sg_free(s->all);
     sg_free(s->row);
+    sg_free(s->mass);
     sg_free(s->count);
     sg_free(s);
 }
@@ -129,13 +137,13 @@ static void add_bias(const sg_sampler *s, const sg_sampling *p, float *x)
             x[p->bias[i].id] += p->bias[i].bias;
 }
 
-/* Everything above -INFINITY that the mask allows. */
-static void collect(sg_sampler *s, const float *x, const uint32_t *mask)
+/* Everything above -INFINITY and from `least` on that the mask allows. */
+static void collect(sg_sampler *s, const float *x, const uint32_t *mask, float least)
 {
     s->at = s->all;
     s->n = 0;
     for (size_t i = 0; i < s->nvocab; i++)
-        if (x[i] > -INFINITY && (!mask || mask[i / 32] >> i % 32 & 1))
+        if (x[i] >= least && x[i] > -INFINITY && (!mask || mask[i / 32] >> i % 32 & 1))
             s->at[s->n++] = (candidate){.x = x[i], .id = (int32_t)i};
 }
 
@@ -176,12 +184,14 @@ static double mass(float x, float most, float t)
     return exp(((double)x - (double)most) / (double)t);
 }
 
-/* Keep the best by key until `count` are there or their mass is at least `share` of all; best first. */
+/* Keep the best by key until `count` are there or their mass is at least `share` of all (of s->total, where that is known);
+ * best first. */
 static void keep_best(sg_sampler *s, size_t count, double share)
 {
     float most = largest(s);
-    double total = 0, sum = 0;
-    if (share < 1)
+    double total = s->total, sum = 0;
+    s->total = 0;
+    if (share < 1 && !(total > 0))
         for (size_t i = 0; i < s->n; i++)
             total += mass(s->at[i].x, most, 1);
     for (size_t i = s->n / 2; i-- > 0;)
@@ -255,6 +265,127 @@ static void truncate(sg_sampler *s, const sg_sampling *p)
         drop_unlikely(s, p->min_p < 1 ? p->min_p : 1);
 }
 
+/* ---- rows as a whole ------------------------------------------------------------------------------ */
+
+/* The largest value; -INFINITY for none.  Lanes, because one running maximum would wait for itself. */
+static float row_largest(const float *x, size_t n)
+{
+    enum { LANES = 16 };
+    float most[LANES];
+    size_t i = 0;
+    for (size_t k = 0; k < LANES; k++)
+        most[k] = -INFINITY;
+    for (; i + LANES <= n; i += LANES)
+        for (size_t k = 0; k < LANES; k++)
+            most[k] = x[i + k] > most[k] ? x[i + k] : most[k];
+    for (; i < n; i++)
+        most[0] = x[i] > most[0] ? x[i] : most[0];
+    for (size_t k = 1; k < LANES; k++)
+        most[0] = most[k] > most[0] ? most[k] : most[0];
+    return most[0];
+}
+
+/* e^d of d <= 0 to seven digits, without a branch: 2^n e^r with |r| <= ln 2 / 2. */
+static inline float fast_exp(float d)
+{
+    float in = d > -87 ? d : -87, z = in * 1.44269504f - 0.5f;
+    int32_t n = (int32_t)z, bits = (n + 127) * (1 << 23); /* rounded, as z is negative */
+    float scale, r = in - (float)n * 0.693359375f + (float)n * 2.12194440e-4f;
+    float p = 1 + r * (1 + r * (0.5f + r * (0.166666667f + r * (0.0416666667f + r * (0.00833333333f + r * 0.00138888889f)))));
+    memcpy(&scale, &bits, sizeof scale);
+    return d > -87 ? p * scale : 0;
+}
+
+/* w[i] = e^((x[i] - most) / t), 0 for what is no number; +INFINITY logits share all the mass. */
+static void row_mass(float *w, const float *x, size_t n, float most, float t)
+{
+    float inverse = 1 / t;
+    if (isinf(most)) {
+        for (size_t i = 0; i < n; i++)
+            w[i] = x[i] == most ? 1.0f : 0.0f;
+        return;
+    }
+    for (size_t i = 0; i < n; i++) {
+        float d = x[i] < most ? (x[i] - most) * inverse : x[i] == most ? 0 : -INFINITY;
+        w[i] = fast_exp(d);
+    }
+}
+
+enum { SUM = 64 };
+
+static double block_sum(const float *w, size_t n)
+{
+    double s[4] = {0};
+    for (size_t i = 0; i < n; i++)
+        s[i % 4] += (double)w[i];
+    return s[0] + s[1] + (s[2] + s[3]);
+}
+
+static double row_sum(const float *w, size_t n)
+{
+    double sum = 0;
+    for (size_t i = 0; i < n; i += SUM)
+        sum += block_sum(w + i, n - i < SUM ? n - i : SUM);
+    return sum;
+}
+
+/* The first index whose running sum exceeds u; sums are made as in row_sum. */
+static int32_t row_draw(const float *w, size_t n, double u)
+{
+    double sum = 0;
+    size_t i = 0, last = 0;
+    for (; i < n; i += SUM) {
+        double then = sum + block_sum(w + i, n - i < SUM ? n - i : SUM);
+        if (then > u)
+            break;
+        sum = then;
+    }
+    for (size_t k = i < n ? i : 0, end = i + SUM < n ? i + SUM : n; k < end; k++) {
+        last = w[k] > 0 ? k : last;
+        sum += (double)w[k];
+        if (sum > u && w[k] > 0)
+            return (int32_t)k;
+    }
+    return (int32_t)last; /* u was rounded up to the total, or a sum within the block down */
+}
+
+static int32_t row_find(const float *x, size_t n, float value)
+{
+    for (size_t i = 0; i < n; i += SUM) {
+        size_t end = i + SUM < n ? i + SUM : n, k = i;
+        int any = 0;
+        for (; k < end; k++)
+            any |= x[k] == value;
+        for (k = i; any && k < end; k++)
+            if (x[k] == value)
+                return (int32_t)k;
+    }
+    return SG_NO_TOKEN;
+}
+
+/* A logit that all of the best `count` tokens reach, and all of the best ones that together have `share` of the mass: a
+ * histogram of distances from the best, in steps of a quarter. */
+static float row_cut(const float *x, const float *w, size_t n, float most, size_t count, double share, double total)
+{
+    enum { BINS = 256 };
+    size_t many[BINS] = {0}, sum = 0;
+    double heavy[BINS] = {0}, mass_sum = 0;
+    for (size_t i = 0; i < n; i++) {
+        float d = (most - x[i]) * 4;
+        if (!(d < BINS))
+            continue;
+        many[(int)d]++;
+        heavy[(int)d] += (double)w[i];
+    }
+    for (int k = 0; k + 1 < BINS; k++) {
+        sum += many[k];
+        mass_sum += heavy[k];
+        if (sum >= count || mass_sum > share * total * (1 + 1e-6))
+            return most - (float)(k + 1) * 0.25f;
+    }
+    return -INFINITY;
+}
+
 /* ---- the choice -------------------------------------------------------------------------------- */
 
 static int32_t draw(const sg_sampler *s, float temperature, uint64_t seed, uint64_t position)
@@ -285,6 +416,46 @@ static int32_t likeliest(const sg_sampler *s)
     return s->at[best].id;
 }
 
+/* Under a mask, which usually leaves few. */
+static int32_t pick_masked(sg_sampler *s, const sg_sampling *p, const float *x, const uint32_t *mask, uint64_t position)
+{
+    collect(s, x, mask, -INFINITY);
+    s->total = 0;
+    if (s->n == 0)
+        return SG_NO_TOKEN;
+    if (!(p->temperature > 0))
+        return likeliest(s);
+    truncate(s, p);
+    return draw(s, p->temperature, p->seed, position);
+}
+
+/* Among all tokens: passes over the row that the compiler turns into vectors; only what top-k, top-p or min-p may leave becomes a
+ * list. */
+static int32_t pick(sg_sampler *s, const sg_sampling *p, const float *x, uint64_t position)
+{
+    size_t n = s->nvocab;
+    float most = row_largest(x, n), least = -INFINITY;
+    bool by_count = p->top_k > 0 && (size_t)p->top_k < n, by_share = p->top_p < 1, by_size = p->min_p > 0;
+    if (!(most > -INFINITY))
+        return SG_NO_TOKEN;
+    if (!(p->temperature > 0))
+        return row_find(x, n, most);
+    if (!by_count && !by_share && !by_size && !(p->typical_p < 1)) {
+        row_mass(s->mass, x, n, most, p->temperature);
+        return row_draw(s->mass, n, sg_rng_unit_at(p->seed, position, 0) * row_sum(s->mass, n));
+    }
+    s->total = 0;
+    if (!isinf(most) && (by_count || (by_share && !(p->typical_p < 1)))) {
+        row_mass(s->mass, x, n, most, 1);
+        double total = row_sum(s->mass, n);
+        least = row_cut(x, s->mass, n, most, by_count ? (size_t)p->top_k : n, by_count || p->top_p <= 0 ? 1 : (double)p->top_p, total);
+        s->total = by_count ? 0 : total;
+    }
+    collect(s, x, NULL, least);
+    truncate(s, p);
+    return draw(s, p->temperature, p->seed, position);
+}
+
 void sg_sampler_pick(sg_sampler *s, const sg_sampling *p, float *logits, const int32_t *history, size_t nhistory, uint64_t position,
                      const uint32_t *mask, sg_choice *c)
 {
@@ -297,18 +468,6 @@ void sg_sampler_pick(sg_sampler *s, const sg_sampling *p, float *logits, const i
     }
     penalize(s, p, logits, history, nhistory);
     add_bias(s, p, logits);
-    collect(s, logits, mask);
-    c->logprob = 0;
-    if (s->n == 0) {
-        c->id = SG_NO_TOKEN;
-        return;
-    }
-    if (!(p->temperature > 0)) {
-        c->id = likeliest(s);
-    } else {
-        truncate(s, p);
-        c->id = draw(s, p->temperature, p->seed, position);
-    }
-    if (want)
-        c->logprob = (double)s->row[c->id] - lse;
+    c->id = mask ? pick_masked(s, p, logits, mask, position) : pick(s, p, logits, position);
+    c->logprob = want && c->id != SG_NO_TOKEN ? (double)s->row[c->id] - lse : 0;
 }

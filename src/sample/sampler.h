@@ -46,7 +46,7 @@ typedef struct sg_choice {
 
 typedef struct sg_sampler sg_sampler;
 
-/* A workspace for rows of nvocab logits (20 bytes each).  NULL when out of memory. */
+/* A workspace for rows of nvocab logits (24 bytes each).  NULL when out of memory. */
 sg_sampler *sg_sampler_new(size_t nvocab);
 void sg_sampler_free(sg_sampler *s);
 

@@ -1,0 +1,173 @@
+/* engine/bench_engine.c - decoding through the step loop, beside the bare forward passes of engine/bench.c.
+ *
+ * The same number of sequences with the same number of tokens goes through whole engines: admission, plan, token table,
+ * sampling, detokeniser, ring, reader.  Rows:
+ *
+ *     plain, temperature 0      of_bare: against tgN of the same batch, which is what the loop around the model costs
+ *     auto, temperature 0       of_plain: greedy answers of a model to random tokens soon go in circles, so guesses pay
+ *     plain, auto, temperature 1   answers that hardly repeat themselves: of_plain says what guessing costs where it does not pay
+ *
+ * Runs of the kinds are made in turns, so that a machine that becomes slower does so for all of them.  A run is timed from the
+ * first to the last token of each request, as the request itself says; the longest counts.
+ */
+#include "engine/bench_engine.h"
+#include "engine/internal.h"
+
+#include "base/heap.h"
+#include "base/json.h"
+#include "base/rng.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum { KINDS = 4, REPS_MAX = 64, PROMPT_MIN = 16, BATCH_MAX = 256 };
+
+static const struct {
+    bool guess;
+    float temperature;
+} kinds[KINDS] = {{false, 0}, {true, 0}, {false, 1}, {true, 1}};
+
+typedef struct run {
+    sg_engine *engine[2]; /* without guesses, with */
+    const sg_bench_options *o;
+    int32_t *prompt;
+    int nprompt, nvocab;
+    uint64_t salt;
+} run;
+
+static sg_status submit(run *x, sg_engine *e, sg_request **r, int i, float temperature, sg_error *err)
+{
+    sg_request_options q = sg_request_defaults();
+    for (int k = 0; k < x->nprompt; k++)
+        x->prompt[k] = (int32_t)(sg_rng_at(x->salt + (temperature > 0 ? 1u << 20 : 0), (uint64_t)i, (uint64_t)k) % (uint64_t)x->nvocab);
+    q.prompt = x->prompt;
+    q.nprompt = (size_t)x->nprompt;
+    q.max_tokens = x->o->generate + 1;
+    q.ignore_eos = true;
+    q.sampling.temperature = temperature;
+    q.sampling.seed = x->salt + (uint64_t)i;
+    return sg_request_submit(r, e, &q, err);
+}
+
+/* Tokens a second of `batch` requests together. */
+static sg_status one_run(run *x, int kind, int batch, double *tps, sg_error *err)
+{
+    static const struct timespec nap = {.tv_nsec = 2000000};
+    sg_request *r[BATCH_MAX] = {0};
+    sg_engine *e = x->engine[kinds[kind].guess];
+    int64_t longest = 1;
+    int left = 0;
+    sg_status st = SG_OK;
+    for (; left < batch && st == SG_OK; left++)
+        st = submit(x, e, &r[left], left, kinds[kind].temperature, err);
+    while (left > 0 && st == SG_OK) {
+        nanosleep(&nap, NULL);
+        for (int i = 0; i < batch; i++) {
+            sg_event ev = {0};
+            while (r[i] && sg_request_next(r[i], &ev, 0) && !ev.end)
+                ;
+            if (!ev.end)
+                continue;
+            if (ev.finish == SG_FINISH_ERROR)
+                st = sg_fail(err, ev.error->status, "%.200s", ev.error->text);
+            longest = ev.timings.decode_us > longest ? ev.timings.decode_us : longest;
+            sg_request_free(r[i]);
+            r[i] = NULL;
+            left--;
+        }
+    }
+    for (int i = 0; i < batch; i++)
+        sg_request_free(r[i]);
+    *tps = (double)x->o->generate * batch * 1e6 / (double)longest;
+    return st;
+}
+
+static int compare(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static double rounded(double x) { return isfinite(x) ? round(x * 10000) / 10000 : 0; }
+
+/* The median of tgN with this batch among the results so far; 0: there is none. */
+static double bare(const json_t *results, int n, int batch)
+{
+    char name[32];
+    const json_t *row;
+    size_t i;
+    snprintf(name, sizeof name, "tg%d", n);
+    json_array_foreach(results, i, row)
+        if (strcmp(json_string_value(json_object_get(row, "test")), name) == 0 &&
+            json_integer_value(json_object_get(row, "batch")) == batch)
+            return json_number_value(json_object_get(json_object_get(row, "tps"), "median"));
+    return 0;
+}
+
+static sg_status add_rows(run *x, json_t *results, int batch, int reps, double tps[KINDS][REPS_MAX], sg_error *err)
+{
+    char name[32];
+    double base = bare(results, x->o->generate, batch);
+    snprintf(name, sizeof name, "engine%d", x->o->generate);
+    for (int k = 0; k < KINDS; k++) {
+        qsort(tps[k], (size_t)reps, sizeof tps[k][0], compare);
+        double m = tps[k][reps / 2], against = kinds[k].guess ? tps[k - 1][reps / 2] : base;
+        json_t *row = json_pack("{s:s, s:s, s:f, s:i, s:i, s:{s:f, s:f, s:f}}", "test", name, "spec", kinds[k].guess ? "auto" : "off",
+                                "temperature", (double)kinds[k].temperature, "batch", batch, "depth", x->o->depth, "tps", "min",
+                                rounded(tps[k][0]), "median", rounded(m), "max", rounded(tps[k][reps - 1]));
+        if (row && against > 0)
+            json_object_set_new(row, kinds[k].guess ? "of_plain" : "of_bare", json_real(rounded(m / against)));
+        if (!row || json_array_append_new(results, row) != 0)
+            return sg_fail_nomem(err, "the results");
+    }
+    return SG_OK;
+}
+
+static sg_status run_batch(run *x, json_t *results, int batch, sg_error *err)
+{
+    static double tps[KINDS][REPS_MAX]; /* one benchmark at a time */
+    int reps = x->o->reps < 1 ? 1 : x->o->reps > REPS_MAX ? REPS_MAX : x->o->reps;
+    for (int rep = -1; rep < reps; rep++) {
+        x->salt++; /* with and without guesses the same prompts; greedy answers are of no help to sampled ones */
+        for (int k = 0; k < KINDS; k++)
+            SG_TRY(one_run(x, k, batch, &tps[k][rep < 0 ? 0 : rep], err));
+    }
+    return add_rows(x, results, batch, reps, tps, err);
+}
+
+static sg_status open_engines(run *x, sg_error *err)
+{
+    const sg_bench_options *o = x->o;
+    int batch = 1;
+    for (int i = 0; i < o->nbatch; i++)
+        batch = o->batch[i] > batch ? o->batch[i] : batch;
+    x->nprompt = o->depth > PROMPT_MIN ? o->depth : PROMPT_MIN;
+    for (int k = 0; k < 2; k++) {
+        sg_engine_options e = {.model = o->model, .kv_type = o->kv_type, .threads = o->threads, .exact = o->exact,
+                               .ctx = x->nprompt + o->generate + 2, .max_running = batch < 2 ? 2 : batch, .max_waiting = batch + 1,
+                               .spec = k ? "auto" : "off", .draft = k ? o->draft : NULL};
+        SG_TRY(sg_engine_open(&x->engine[k], &e, err));
+    }
+    sg_engine_info info;
+    sg_engine_info_get(x->engine[0], &info);
+    x->nvocab = info.nvocab;
+    x->prompt = sg_calloc((size_t)x->nprompt, sizeof *x->prompt);
+    return x->prompt ? SG_OK : sg_fail_nomem(err, "a prompt");
+}
+
+sg_status sg_bench_engine(json_t *results, const sg_bench_options *o, sg_error *err)
+{
+    run x = {.o = o, .salt = 1};
+    if (!o->generate)
+        return SG_OK;
+    sg_status st = open_engines(&x, err);
+    for (int i = 0; i < o->nbatch && st == SG_OK; i++)
+        st = run_batch(&x, results, o->batch[i], err);
+    sg_engine_close(x.engine[0]);
+    sg_engine_close(x.engine[1]);
+    sg_free(x.prompt);
+    return st;
+}
