@@ -69,8 +69,8 @@ static sg_status read_model(sg_protobuf m, sg_wordlist *v, rules *r, sg_error *e
     SG_TRY(sg_spm_read(&s, m, err));
     if (s.npiece > v->n)
         return sg_fail(err, SG_E_FORMAT, "SentencePiece model: more pieces than the embedding's %zu rows", v->n);
-    *r = (rules){.unigram = s.model_type == SG_SPM_UNIGRAM, .prefix = s.prefix, .squeeze = s.squeeze, .unk = s.unk, .bos = s.bos, .eos = s.eos,
-                 .pad = s.pad, .charsmap = s.charsmap.p, .ncharsmap = (size_t)(s.charsmap.end - s.charsmap.p)};
+    *r = (rules){.unigram = s.model_type == SG_SPM_UNIGRAM, .prefix = s.prefix, .squeeze = s.squeeze, .unk = s.unk, .bos = s.bos,
+                 .eos = s.eos, .pad = s.pad, .charsmap = s.charsmap.p, .ncharsmap = (size_t)(s.charsmap.end - s.charsmap.p)};
     SG_TRY(sg_spm_next(&m, 0, &p, &more, err));
     for (size_t id = 0; more; id++) {
         v->pieces[id] = (sg_str){p.text, p.n};

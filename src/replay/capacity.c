@@ -101,7 +101,8 @@ static sg_status simulate(sg_bench *b, double *capacity, sg_summary *s, sg_error
     return st;
 }
 
-static sg_status report(const sg_bench *b, const cell *c, const trial *t, int n, double simulated, const sg_summary *virtual_best, sg_error *err)
+static sg_status report(const sg_bench *b, const cell *c, const trial *t, int n, double simulated, const sg_summary *virtual_best,
+                        sg_error *err)
 {
     double low, high;
     const sg_summary *s = virtual_best;

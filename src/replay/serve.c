@@ -133,7 +133,8 @@ static sg_status calibration_load(const sg_bench *b, sg_trace *t, size_t n, int 
     for (size_t i = 0; i < n; i++) {
         const sg_trace_request *q = b->trace.n ? &b->trace.request[i % b->trace.n] : NULL;
         t->request[i] = (sg_trace_request){.arrival_us = (int64_t)i * (i < n / 2 ? 30000 : 150000),
-                                           .prompt = q ? q->prompt : 1 + (int32_t)(i * i * 2 % 700), .output = q && q->output < 32 ? q->output : 32};
+                                           .prompt = q ? q->prompt : 1 + (int32_t)(i * i * 2 % 700),
+                                           .output = q && q->output < 32 ? q->output : 32};
     }
     sg_trace_scale(t, 1, ctx);
     return SG_OK;
@@ -236,7 +237,8 @@ double sg_bench_cut(double x) { return isfinite(x) ? round(x * 1000) / 1000 : 0;
 
 json_t *sg_bench_begin_line(const sg_bench *b, const char *policy)
 {
-    json_t *o = json_pack("{s:s,s:b,s:f}", "policy", policy, "simulated", (int)b->place.simulate, "slo_tbt_ms", sg_bench_cut(b->slo_us / 1e3));
+    json_t *o = json_pack("{s:s,s:b,s:f}", "policy", policy, "simulated", (int)b->place.simulate, "slo_tbt_ms",
+                          sg_bench_cut(b->slo_us / 1e3));
     if (b->place.simulate)
         json_object_set_new(o, "machine", json_string(b->place.machine.name));
     if (b->decode_step_us > 0)

@@ -8,8 +8,9 @@
  *
  * The pool has blocks of a few bytes, but its tables, reference counts and free list are the real ones, and so is the prefix tree:
  * with reuse, prompts are token ids.  What the engine does and this does not: hold a request while another one computes the same
- * prefix.  The KV of a thrown-out request is dropped (or stays in the tree), and it computes prompt and answer again.  The expected length of an answer is the mean
- * of those that have ended plus their mean deviation, as an engine that knows nothing else would guess.
+ * prefix.  The KV of a thrown-out request is dropped (or stays in the tree), and it computes prompt and answer again.  The
+ * expected length of an answer is the mean of those that have ended plus their mean deviation, as an engine that knows nothing
+ * else would guess.
  */
 #include "replay/sim.h"
 

@@ -75,7 +75,8 @@ static const char style[] =
     ".r{fill:#4a5462;font-size:11px;text-anchor:end}.c{fill:#4a5462;font-size:12px;text-anchor:middle}.b{fill:#c01f33;font-size:12px;"
     "font-weight:600;text-anchor:end}"
     ".grid{stroke:#e4e8ee;stroke-width:1}.prompt{fill:#f0a030}.decode{fill:#2f6fd0}.draft{fill:#9a5fc8}.wait{fill:#d3d9e1}"
-    ".step{fill:#a9b4c2}.pre{stroke:#111111;fill:none;stroke-width:1.2}.bound{stroke:#d62839;fill:none;stroke-width:1.6;stroke-dasharray:6 4}"
+    ".step{fill:#a9b4c2}.pre{stroke:#111111;fill:none;stroke-width:1.2}"
+    ".bound{stroke:#d62839;fill:none;stroke-width:1.6;stroke-dasharray:6 4}"
     ".g0{fill:#2e9e6b}.g1{fill:#9ccc52}.g2{fill:#f2d037}.g3{fill:#ee7d31}.g4{fill:#d62839}"
     "@media(prefers-color-scheme:dark){.bg{fill:#14171c}.t,.h{fill:#e8ebf0}.n,.k,.r,.c{fill:#a8b2c0}.b{fill:#ff6b7b}.grid{stroke:#2a3038}"
     ".prompt{fill:#e0983a}.decode{fill:#6ba0ee}.draft{fill:#b98be0}.wait{fill:#39414c}.step{fill:#5b6675}.pre{stroke:#ffffff}"
@@ -327,7 +328,8 @@ sg_status sg_record_write_svg(const sg_record *r, const char *path, const char *
     sg_status st = lanes(&p, y3, err);
     char more[128] = "left of each lane: tokens of its prompt + tokens of its answer";
     if ((size_t)p.nlane < r->nrequest)
-        snprintf(more, sizeof more, "the first %d of %zu requests; left of each lane: tokens of its prompt + tokens of its answer", p.nlane, r->nrequest);
+        snprintf(more, sizeof more, "the first %d of %zu requests; left of each lane: tokens of its prompt + tokens of its answer", p.nlane,
+                 r->nrequest);
     text(&p.b, LEFT, y4 + 40, "k", more);
     sg_buf_adds(&p.b, "</svg>\n");
     sg_file_writer *w = NULL;

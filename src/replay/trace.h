@@ -46,8 +46,8 @@ sg_status sg_trace_mix(sg_trace *trace, size_t n, uint64_t seed, sg_error *err);
  * that place, else from (salt, i, at).  `k`: what lengths were divided by. */
 int32_t sg_trace_token(const sg_trace *trace, size_t i, int at, double k, uint64_t salt, int nvocab);
 
-/* A made-up load of agents: each of n / 8 tasks begins with one of four sets of tools of about 3,000 tokens, and comes back seven times with
- * what it said and what its tools answered (100 to 600 tokens) behind; answers of 20 to 120 tokens. */
+/* A made-up load of agents: each of n / 8 tasks begins with one of four sets of tools of about 3,000 tokens, and comes back seven
+ * times with what it said and what its tools answered (100 to 600 tokens) behind; answers of 20 to 120 tokens. */
 sg_status sg_trace_agents(sg_trace *trace, size_t n, uint64_t seed, sg_error *err);
 
 /* Divide lengths by k (at least 1 token remains), and cut prompts so that prompt + output <= ctx. */
