@@ -105,7 +105,7 @@ void sg_engine_finish(sg_engine *e, sg_request *r, sg_finish how, const sg_error
     if (how != SG_FINISH_ERROR)
         sg_request_remember(e, r, true);
     if (how <= SG_FINISH_LENGTH)
-        e->answer_tokens += 0.1 * (r->known - r->nprompt - e->answer_tokens);
+        sg_expect_learn(&e->expect, r->tenant, r->limit - r->nprompt, r->known - r->nprompt);
     sg_kv_seq_free(r->seq); /* in the loop's thread, which owns the pool */
     sg_kv_seq_free(r->draft_seq);
     r->seq = r->draft_seq = NULL;
@@ -208,8 +208,7 @@ sg_request *sg_engine_preempt(sg_engine *e, const sg_request *keep)
 /* Tokens at which it will probably end. */
 static int expected(const sg_engine *e, const sg_request *r)
 {
-    int more = e->answer_tokens < INT16_MAX ? (int)e->answer_tokens + 1 : INT16_MAX;
-    return more < r->limit - r->nprompt ? r->nprompt + more : r->limit;
+    return r->nprompt + sg_expect_length(&e->expect, r->tenant, r->limit - r->nprompt, r->known - r->nprompt);
 }
 
 /* Blocks of a running request that others can have once it is thrown out: those that no other one holds. */

@@ -12,7 +12,7 @@
 
 #include <string.h>
 
-enum { RUNNING = 32, WAITING = 256, STEP_TOKENS = 64, STEP_US = 250000, SHOW = 256, ANSWER = 64,
+enum { RUNNING = 32, WAITING = 256, STEP_TOKENS = 64, STEP_US = 250000, SHOW = 256,
        RUNNING_MAX = 1024, WAITING_MAX = 1 << 20 };
 
 const double sg_seconds_bound[SG_NBUCKET] = {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300};
@@ -161,7 +161,7 @@ static sg_status set_up(sg_engine *e, const sg_engine_options *o, sg_error *err)
         SG_TRY(sg_prefix_open(&e->prefix, e->lm.pool, err));
     sg_ledger_hold(e->ledger, SG_LEDGER_PREFIX, (uint64_t)(sg_heap_thread() - at));
     limit_requests(e);
-    e->answer_tokens = ANSWER;
+    sg_expect_init(&e->expect);
     sg_engine_expect_guesses(e);
     sg_latency_init(&e->latency);
     if (e->lm.probe && e->max_running > 1) /* one request alone has no neighbour to be late for */

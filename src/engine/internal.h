@@ -22,6 +22,7 @@
 #include "engine/stop.h"
 #include "kv/prefix.h"
 #include "sample/sampler.h"
+#include "sched/expect.h"
 #include "sched/sched.h"
 
 #include <pthread.h>
@@ -158,7 +159,7 @@ struct sg_engine {
     sg_request **shown; /* [nshow_max] the waiting requests of the snapshot */
     int nshow_max;
     uint64_t serial, epoch; /* epoch: rises when blocks change hands */
-    double answer_tokens; /* recent length of answers */
+    sg_expect expect;     /* how long answers become */
     sg_prefix *prefix;    /* NULL: no reuse */
     int32_t *match_block; /* [blocks of a sequence] */
     uint32_t transition[SG_REQUEST_NSTATE][SG_REQUEST_NSTATE]; /* how often each was taken, for tests */

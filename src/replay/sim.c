@@ -8,9 +8,8 @@
  *
  * The pool has blocks of a few bytes, but its tables, reference counts and free list are the real ones, and so is the prefix tree:
  * with reuse, prompts are token ids.  What the engine does and this does not: hold a request while another one computes the same
- * prefix.  The KV of a thrown-out request is dropped (or stays in the tree), and it computes prompt and answer again.  The
- * expected length of an answer is the mean of those that have ended plus their mean deviation, as an engine that knows nothing
- * else would guess.
+ * prefix.  The KV of a thrown-out request is dropped (or stays in the tree), and it computes prompt and answer again.  How long
+ * an answer will become is not known from the trace but expected from those that have ended (sched/expect.h), all of one class.
  */
 #include "replay/sim.h"
 
@@ -18,12 +17,13 @@
 #include "base/rng.h"
 #include "kv/pool.h"
 #include "kv/prefix.h"
+#include "sched/expect.h"
 #include "segue.h"
 
 #include <math.h>
 #include <string.h>
 
-enum { WINDOW = 256, WARM_STEPS = 64 };
+enum { WINDOW = 256, WARM_STEPS = 64, ANY_LENGTH = 1 << 20 };
 
 /* Measured: A100 and Mistral-7B from the Sarathi-Serve paper (a decode step of 32 streams with 4k tokens each takes 20 ms, hence
  * its bounds of 0.1 and 0.5 s; a chunk of 512 about 40 ms; 45 GB for keys and values of 131 kB a token); the CPU is the
@@ -89,7 +89,7 @@ typedef struct sim {
     sg_rng rng;
     int64_t now;
     uint64_t nstep;
-    double answer_mean, answer_deviation;
+    sg_expect expect;
     int64_t nended, late; /* requests that ended; those that waited too long */
 } sim;
 
@@ -170,7 +170,6 @@ static sg_status open_sim(sim *m, sg_error *err)
         m->sched.step_tokens_max = m->o->machine->step_rows;
     sg_latency_init(&m->latency);
     m->rng = (sg_rng){m->o->seed};
-    m->answer_mean = m->answer_deviation = 64;
     warm(m);
     return SG_OK;
 }
@@ -267,8 +266,7 @@ static void leave(sim *m, int i, sg_finish how)
     m->report->failed += how == SG_FINISH_ERROR;
     if (how == SG_FINISH_LENGTH) {
         double length = q->gap.known - q->gap.prompt;
-        m->answer_deviation += (fabs(length - m->answer_mean) - m->answer_deviation) * 0.02;
-        m->answer_mean += (length - m->answer_mean) * 0.02;
+        sg_expect_learn(&m->expect, m->request[i].gap.tenant, ANY_LENGTH, (int)length);
     }
 }
 
@@ -293,8 +291,6 @@ static sg_status arrive(sim *m, sg_error *err)
             leave(m, i, SG_FINISH_ERROR);
             continue;
         }
-        int expect = t->prompt + (int)(m->answer_mean + m->answer_deviation);
-        q->gap.expect = expect < q->gap.limit ? (expect > q->gap.known ? expect : q->gap.known + 1) : q->gap.limit;
         m->waiting[m->nwaiting++] = i;
         SG_TRY(make_tokens(m, i, err));
     }
@@ -325,6 +321,14 @@ static void cancel_some(sim *m)
 
 /* ---- a step ---- */
 
+/* The client has asked for any length: what the request will come to is guessed. */
+static void expect(const sim *m, sim_request *q)
+{
+    sg_gap *g = &q->gap;
+    int length = g->prompt + sg_expect_length(&m->expect, g->tenant, ANY_LENGTH, g->known - g->prompt);
+    g->expect = length < g->limit ? length : g->limit;
+}
+
 static sg_snapshot look(sim *m)
 {
     int nwaiting = m->nwaiting < WINDOW ? m->nwaiting : WINDOW;
@@ -338,9 +342,11 @@ static sg_snapshot look(sim *m)
             q->gap.draft = room < 4 ? room : 4;
             q->gap.accept = (float)m->o->accept;
         }
+        expect(m, q);
         m->gap_running[k] = q->gap;
     }
     for (int k = 0; k < nwaiting; k++) {
+        expect(m, &m->request[m->waiting[k]]);
         look_up(m, &m->request[m->waiting[k]]);
         m->gap_waiting[k] = m->request[m->waiting[k]].gap;
     }
