@@ -11,7 +11,7 @@
  *
  *     acc = 0
  *     for each block b of 32 in rising order:
- *         acc = fma((float)dot_int(b), dw[j][b] * dx[m][b], acc)        (one rounding for the product of scales)
+ *         acc = fma((float)dot_int(b) * dw[j][b], dx[m][b], acc)        (one rounding for the product, one for the sum)
  *         types with a minimum: acc = fma(-mw[j][b], sx[m][b], acc)     (sx = sum of the block's activations as float)
  *
  * A table may use another order when it uses it for all m.
@@ -56,6 +56,7 @@ const sg_linear_kernel *sg_linear_avx2_float_find(sg_dtype type); /* a part of t
 void sg_linear_avx2_quantize(void *dst, const float *x, int k);   /* form SG_ACT_Q8 */
 const sg_linear_kernel *sg_linear_avx512_find(sg_dtype type, int k);
 const sg_linear_kernel *sg_linear_avx512_float_find(sg_dtype type); /* a part of the above */
+void sg_linear_avx512_quantize_bf16(void *dst, const float *x, int k);
 const sg_linear_kernel *sg_linear_amx_find(sg_dtype type, int k);
 const sg_linear_kernel *sg_linear_amx_bf16_find(sg_dtype type); /* a part of the above */
 

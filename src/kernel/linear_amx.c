@@ -2,180 +2,196 @@
  *
  *     C [16 rows of x][16 rows of W] int32  =  A [16 rows of x][32 columns]  x  B [8][16 rows of W][4 columns]
  *
- * B is exactly a group of a packed tile after its codes are unpacked to signed bytes (linear_wide.h), A is read
- * in place from the activation rows.  A tile product is exact, so what follows it (convert, times the two
- * scales, add) gives the bits of the AVX-512 kernels, which this table uses for few rows.
+ * B is exactly a group of a packed tile after its codes are unpacked to signed bytes, A is read from a panel of activations
+ * (linear_wide.h).  A tile product is exact, so what follows it (convert, times the scale of W, times that of x, add) gives the bits of
+ * the AVX-512 kernels, which this table uses for few rows, and for Q6_K, whose halves would need two products and two stores.
  *
- * Where the time goes, in cycles for one group and 16 x 16 results (measured on a Sapphire Rapids server, 3.6 GHz):
- * TDPBSSD 16 and storing C 16, both on port 5; then 48 vector operations (convert, product of scales, fma), for which
- * the fused multiply-add unit of port 5 is closed while tiles are in use: 48 on port 0.  About 65 in all against
- * 88 + 12 with VNNI alone.  C goes through a ring of buffers in the first level cache, so that products run ahead of
- * the sums.  What would help is fewer sums, that is one activation scale for more than 32 columns; it costs accuracy.
+ * Where the time goes, in cycles for one group and 16 x 16 results (measured on a Sapphire Rapids server): product 16 and storing C 16,
+ * both on port 5; 48 vector operations, for which the multiply-add unit of port 5 is closed while tiles are in use: 48 on port 0.
+ * Alone the first part takes 33 and the second 37; together 57 when everything is in the first level cache, about 70 in the
+ * kernel: loading A and B takes 9 each, and loads do not pass stores of tiles that are still computed.  Sums without the conversion
+ * (32 operations, C beginning at MAGIC), products in bfloat16 (which come out as floats), other distances between product,
+ * store and sums, and whole steps for the next rows before the last of these: all within 5 % (docs/profile.md).
  *
- * Rows that are left over below 16 use tiles with fewer rows (the second set of the configuration).  The
- * tile state is released at the end of each call, so that a context switch does not have to save it.
+ * A last block of 8 to 15 rows is multiplied as tiles of fewer rows.  Fewer than that go through VPDPBUSD, because a tile product
+ * and its store take 32 cycles for any number of rows.  The tile state is released at the end of each call, so that a
+ * context switch does not have to save it.
  */
 #include "kernel/amx.h"
 #include "kernel/linear_wide.h"
 
-enum { AHEAD = 2, RING = 8 };
+enum { RING = 4, ROWS_MIN = 8 };
 
-/* tmm0 C, tmm1 A, tmm2 B for 16 rows; tmm3 C, tmm4 A for the rest. */
-/* Tiles for products of `depth` columns, with `rest` rows in the second set (0: none). */
-static void configure(int depth, int rest)
+/* tmm0 tmm1 C, tmm2 A, tmm3 B for 16 rows; tmm4 tmm5 C, tmm6 A for `rest` rows (0: none). */
+static void configure(int rest)
 {
     sg_amx_config c = {.palette = 1};
-    for (int t = 0; t < 5; t++) {
-        bool is_a = t == 1 || t == 4;
-        c.row_bytes[t] = (uint16_t)(is_a ? depth : 64);
-        c.rows[t] = (uint8_t)(t == 2 ? depth / 4 : t < 2 ? 16 : rest ? rest : 1);
+    for (int t = 0; t < 7; t++) {
+        bool is_a = t == 2 || t == 6;
+        c.row_bytes[t] = (uint16_t)(is_a ? 32 : 64);
+        c.rows[t] = (uint8_t)(t == 3 ? 8 : t < 4 ? 16 : rest ? rest : 1);
     }
     SG_AMX_CONFIGURE(c);
 }
 
-/* Rows of x for a block of up to 16: the first, and the distance to the next. */
-typedef struct row_block {
-    const uint8_t *x;
-    size_t stride;
-    size_t d, sx, neg16; /* offsets in a row */
-} row_block;
-
-SG_INLINE void issue(bool full, int halves, int32_t (*c)[16][16], const row_block *r, const sg_wide *w, int b0, int g)
+/* Products of group g into the tile register of its parity. */
+SG_INLINE void multiply(bool full, const uint8_t *x, const sg_wide *w, int g)
 {
-#pragma GCC unroll 2
-    for (int h = 0; h < halves; h++) {
-        const uint8_t *a = r->x + (b0 + g) * 32 + h * 16;
-        const uint8_t *code = w->code[g][4 * h];
-        int32_t(*to)[16] = c[(g * halves + h) % RING];
-        SG_AMX_LOAD(2, code, 64);
-        if (full) {
-            SG_AMX_LOAD(1, a, r->stride);
-            SG_AMX_ZERO(0);
-            SG_AMX_DOT_INT8(0, 1, 2);
-            SG_AMX_STORE(0, to, 64);
+    const uint8_t *a = x + g * 32;
+    SG_AMX_LOAD(3, w->code[g][0], 64);
+    if (full) {
+        SG_AMX_LOAD(2, a, SG_PANEL_BYTES);
+        if (g % 2) {
+            SG_AMX_ZERO(1);
+            SG_AMX_DOT_INT8(1, 2, 3);
         } else {
-            SG_AMX_LOAD(4, a, r->stride);
-            SG_AMX_ZERO(3);
-            SG_AMX_DOT_INT8(3, 4, 2);
-            SG_AMX_STORE(3, to, 64);
+            SG_AMX_ZERO(0);
+            SG_AMX_DOT_INT8(0, 2, 3);
+        }
+    } else {
+        SG_AMX_LOAD(6, a, SG_PANEL_BYTES);
+        if (g % 2) {
+            SG_AMX_ZERO(5);
+            SG_AMX_DOT_INT8(5, 6, 3);
+        } else {
+            SG_AMX_ZERO(4);
+            SG_AMX_DOT_INT8(4, 6, 3);
         }
     }
 }
 
-SG_INLINE void collect(int rows, int halves, bool min, __m512 *acc, int32_t (*c)[16][16], const row_block *r,
-                       const sg_wide *w, int b0, int g)
+SG_INLINE void put(bool full, int32_t (*to)[16], int g)
 {
-#pragma GCC unroll 2
-    for (int h = 0; h < halves; h++) {
-        __m512 scale = _mm512_load_ps(w->scale[g][h]), offset = _mm512_load_ps(w->offset[g][h]);
-        const uint8_t *x = r->x + (size_t)(b0 + g) * 4;
+    if (full && g % 2)
+        SG_AMX_STORE(1, to, 64);
+    else if (full)
+        SG_AMX_STORE(0, to, 64);
+    else if (g % 2)
+        SG_AMX_STORE(5, to, 64);
+    else
+        SG_AMX_STORE(4, to, 64);
+}
+
+SG_INLINE void collect(int rows, int nmin, __m512 *acc, int32_t (*c)[16], const uint8_t *x, const sg_wide *w, int g)
+{
+    __m512 scale = _mm512_load_ps(w->scale[g][0]);
 #pragma GCC unroll 16
-        for (int m = 0; m < rows; m++, x += r->stride) {
-            float d = float_at(x + r->d);
-            acc[m] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_load_si512(c[(g * halves + h) % RING][m])),
-                                     _mm512_mul_ps(scale, _mm512_set1_ps(d)), acc[m]);
-            if (min) {
-                float sx = halves == 2 ? -(float)int_at(x + r->neg16 + (size_t)(4 * (b0 + g) + 4 * h)) * d : float_at(x + r->sx);
-                acc[m] = _mm512_fmadd_ps(offset, _mm512_set1_ps(sx), acc[m]);
-            }
+    for (int m = 0; m < rows; m++) {
+        const uint8_t *row = x + m * SG_PANEL_BYTES;
+        acc[m] = sg_group_end(acc[m], _mm512_load_si512(c[m]), scale, float_at(row + SG_PANEL_D + 4 * g));
+#pragma GCC unroll 2
+        for (int i = 0; i < nmin; i++) {
+            __m512 sx = _mm512_set1_ps(float_at(row + SG_PANEL_SX + 4 * (nmin * g + i)));
+            acc[m] = _mm512_fmadd_ps(_mm512_load_ps(w->offset[g][i]), sx, acc[m]);
         }
     }
 }
 
-/* `rows` rows with ngroup groups; sums [rows][16] is read and written. */
-SG_INLINE void block_rows(bool full, int rows, int halves, bool min, float (*sums)[SG_TILE], const row_block *r,
-                          const sg_wide *w, int b0, int ngroup)
-{
+/* The ring of products, and what the steps before left in it. */
+typedef struct ring {
     _Alignas(64) int32_t c[RING][16][16];
+    bool primed; /* groups 0 and 1 of the next block are under way */
+} ring;
+
+/* `rows` rows with ngroup groups; sums [rows][16] is read (unless `first`) and written.  A step stores the products of the
+ * group after its own, starts those of the one after that, and does its own sums meanwhile.  At the end of a full block the steps go on
+ * with the block of rows at `next` (NULL: nothing follows). */
+SG_INLINE void block_rows(bool full, int rows, int nmin, bool first, float (*sums)[SG_TILE], ring *r, const uint8_t *x, const uint8_t *next,
+                          const sg_wide *w, int ngroup, sg_fetch f)
+{
     __m512 acc[16];
 #pragma GCC unroll 16
     for (int m = 0; m < 16; m++)
-        acc[m] = m < rows ? _mm512_load_ps(sums[m]) : _mm512_setzero_ps();
-    for (int g = 0; g < AHEAD && g < ngroup; g++)
-        issue(full, halves, c, r, w, b0, g);
-    for (int g = 0; g < ngroup; g++) {
-        if (g + AHEAD < ngroup)
-            issue(full, halves, c, r, w, b0, g + AHEAD);
-        collect(rows, halves, min, acc, c, r, w, b0, g);
+        acc[m] = m < rows && !first ? _mm512_load_ps(sums[m]) : _mm512_setzero_ps();
+    if (!full || !r->primed) {
+        multiply(full, x, w, 0);
+        if (ngroup > 1)
+            multiply(full, x, w, 1);
+        put(full, r->c[0], 0);
     }
+#pragma GCC unroll 4
+    for (int g = 0; g < ngroup; g++) {
+        if (g + 1 < ngroup)
+            put(full, r->c[(g + 1) % RING], g + 1);
+        else if (full && next)
+            put(full, r->c[0], 0);
+        if (g + 2 < ngroup)
+            multiply(full, x, w, g + 2);
+        else if (full && next)
+            multiply(full, next, w, g + 2 - ngroup);
+        sg_fetch_group(f, g);
+        collect(rows, nmin, acc, r->c[g % RING], x, w, g);
+    }
+    r->primed = full && next;
 #pragma GCC unroll 16
     for (int m = 0; m < rows; m++)
         _mm512_store_ps(sums[m], acc[m]);
 }
 
-/* The rows of one call, in blocks of 16. */
-typedef struct row_set {
-    const uint8_t *const *x;
-    int nrow;
-    size_t d, sx, neg16;
-} row_set;
+typedef void block_fn(bool first, float (*sums)[SG_TILE], ring *r, const uint8_t *x, const uint8_t *next, const sg_wide *w, int rows,
+                      int ngroup, sg_fetch f);
 
-#define BLOCKS(halves, min)                                                                                            \
-    static __attribute__((noinline)) void full_##halves##_##min(float(*sums)[SG_TILE], const row_block *r,             \
-                                                                const sg_wide *w, int b0, int ngroup)                  \
-    {                                                                                                                  \
-        block_rows(true, 16, halves, min, sums, r, w, b0, ngroup);                                                     \
-    }                                                                                                                  \
-    static __attribute__((noinline)) void part_##halves##_##min(int rows, float(*sums)[SG_TILE], const row_block *r,   \
-                                                                const sg_wide *w, int b0, int ngroup)                  \
-    {                                                                                                                  \
-        block_rows(false, rows, halves, min, sums, r, w, b0, ngroup);                                                  \
-    }                                                                                                                  \
-    static void blocks_##halves##_##min(float(*sums)[SG_TILE], const row_set *s, const sg_wide *w, int b0, int ngroup) \
-    {                                                                                                                  \
-        row_block r = {                                                                                                \
-            .stride = s->nrow > 1 ? (size_t)(s->x[1] - s->x[0]) : 64, .d = s->d, .sx = s->sx, .neg16 = s->neg16};      \
-        for (int m = 0; m < s->nrow; m += 16) {                                                                        \
-            r.x = s->x[m];                                                                                             \
-            if (s->nrow - m >= 16)                                                                                     \
-                full_##halves##_##min(sums + m, &r, w, b0, ngroup);                                                    \
-            else                                                                                                       \
-                part_##halves##_##min(s->nrow - m, sums + m, &r, w, b0, ngroup);                                       \
-        }                                                                                                              \
+#define BLOCK(nmin)                                                                                                       \
+    static __attribute__((noinline)) void full_##nmin(bool first, float(*sums)[SG_TILE], ring *r, const uint8_t *x,       \
+                                                      const uint8_t *next, const sg_wide *w, int rows, int ngroup, sg_fetch f) \
+    {                                                                                                                     \
+        (void)rows;                                                                                                       \
+        block_rows(true, 16, nmin, first, sums, r, x, next, w, ngroup, f);                                                \
+    }                                                                                                                     \
+    static __attribute__((noinline)) void part_##nmin(bool first, float(*sums)[SG_TILE], ring *r, const uint8_t *x,       \
+                                                      const uint8_t *next, const sg_wide *w, int rows, int ngroup, sg_fetch f) \
+    {                                                                                                                     \
+        block_rows(false, rows, nmin, first, sums, r, x, next, w, ngroup, f);                                             \
     }
-BLOCKS(1, 0)
-BLOCKS(1, 1)
-BLOCKS(2, 0)
-BLOCKS(2, 1)
+BLOCK(0)
+BLOCK(1)
+BLOCK(2)
 
-/* How many rows from the first on lie at equal distances, which is what a tile load can read. */
-static int evenly_spaced(const uint8_t *const *x, int nrow)
+/* All rows of the panel with one tile. */
+SG_INLINE void panel_rows(sg_dtype type, bool first, float (*sums)[SG_TILE], const sg_panel *p, const sg_wide *w, int rows, int ngroup,
+                          sg_fetch f)
 {
-    int m = nrow < 2 ? nrow : 2;
-    while (m < nrow && x[m] - x[m - 1] == x[1] - x[0])
-        m++;
-    return m;
+    const int nmin = sg_wide_kind_of(type).nmin;
+    block_fn *full = nmin == 0 ? full_0 : nmin == 1 ? full_1 : full_2, *part = nmin == 0 ? part_0 : nmin == 1 ? part_1 : part_2;
+    ring r;
+    int m = 0;
+    r.primed = false;
+    for (; m + 16 <= rows; m += 16, f.tiles = 0)
+        full(first, sums + m, &r, p->row[m], m + 32 <= rows && ngroup % 2 == 0 ? p->row[m + 16] : NULL, w, 16, ngroup, f);
+    if (m < rows)
+        part(first, sums + m, &r, p->row[m], NULL, w, rows - m, ngroup, f);
 }
 
 SG_INLINE void amx_mul(sg_dtype type, float *const *out, const void *const *x, int nrow, const void *packed, int tile0,
                        int tile1, int n, int k)
 {
-    const sg_tile_form f = sg_tile_form_of(type);
-    sg_act_q8 a = sg_act_q8_of(x[0], k);
-    const char *row = x[0];
-    sg_wide w;
-    _Alignas(64) float sums[SG_WIDE_ROWS][SG_TILE];
-    configure(f.halves == 2 ? 16 : 32, nrow % 16);
-    for (int tile = tile0; tile < tile1; tile++)
-        for (int m0 = 0; m0 < nrow; m0 += SG_WIDE_ROWS) {
-            row_set s = {(const uint8_t *const *)x + m0, nrow - m0 < SG_WIDE_ROWS ? nrow - m0 : SG_WIDE_ROWS,
-                         (size_t)((char *)a.d - row), (size_t)((char *)a.sx - row), (size_t)((char *)a.neg16 - row)};
-            memset(sums, 0, (size_t)s.nrow * sizeof *sums);
+    sg_wide w[2];
+    sg_panel panel;
+    sg_wide_sums sums;
+    for (int m0 = 0; m0 < nrow; m0 += SG_WIDE_ROWS) {
+        int rows = nrow - m0 < SG_WIDE_ROWS ? nrow - m0 : SG_WIDE_ROWS, dots = rows % 16 < ROWS_MIN ? rows % 16 : 0, tiled = rows - dots;
+        configure(tiled % 16);
+        for (int t0 = tile0; t0 < tile1; t0 += SG_WIDE_TILES) {
+            int tiles = tile1 - t0 < SG_WIDE_TILES ? tile1 - t0 : SG_WIDE_TILES;
             for (int b0 = 0; b0 < k / 32; b0 += SG_WIDE_GROUPS) {
                 int ngroup = k / 32 - b0 < SG_WIDE_GROUPS ? k / 32 - b0 : SG_WIDE_GROUPS;
-                sg_wide_unpack(type, true, &w, packed, tile, k, b0, ngroup);
-                if (f.halves == 1 && !f.min)
-                    blocks_1_0(sums, &s, &w, b0, ngroup);
-                else if (f.halves == 1)
-                    blocks_1_1(sums, &s, &w, b0, ngroup);
-                else if (!f.min)
-                    blocks_2_0(sums, &s, &w, b0, ngroup);
-                else
-                    blocks_2_1(sums, &s, &w, b0, ngroup);
+                const int nmin = sg_wide_kind_of(type).nmin;
+                sg_panel_fill(nmin, 0, panel.row, x + m0, tiled, k, b0, ngroup);
+                sg_panel_fill(nmin, 0x80, panel.row + tiled, x + m0 + tiled, dots, k, b0, ngroup);
+                for (int t = 0; t < tiles; t += 2) {
+                    int ntile = tiles - t < 2 ? 1 : 2;
+                    for (int i = 0; i < ntile; i++)
+                        sg_wide_unpack(type, dots > 0, &w[i], packed, t0 + t + i, k, b0, ngroup);
+                    for (int i = 0; i < ntile; i++)
+                        panel_rows(type, b0 == 0, sums.at[t + i], &panel, &w[i], tiled, ngroup,
+                                   sg_fetch_of(type, packed, t0 + t + i + 2, t0 + t + i + 2 < tile1, k, b0));
+                    if (dots)
+                        sg_wide_dot_of(type)(b0 == 0, ntile, sums.at[t][tiled], w, panel.row[tiled], dots, ngroup, (sg_fetch){0});
+                }
             }
-            for (int m = 0; m < s.nrow; m++)
-                sg_store_tile_row(out[m0 + m], _mm512_load_ps(sums[m]), tile, n);
+            sg_wide_store(out + m0, &sums, rows, t0, tiles, n);
         }
+    }
     SG_AMX_RELEASE();
 }
 
@@ -186,13 +202,10 @@ enum { FEW_ROWS = 15 }; /* at most: the AVX-512 kernel is as fast (kcheck --benc
     static void name##_pack(void *t, const void *s, int rows, int k) { sg_tile_pack(type, t, s, rows, k); }                \
     static void name##_mul(float *const *out, const void *const *x, int nrow, const void *packed, int tile0, int tile1, int n, int k) \
     {                                                                                                                      \
-        for (int m = 0, run; m < nrow; m += run) {                                                                         \
-            run = evenly_spaced((const uint8_t *const *)x + m, nrow - m);                                                  \
-            if (run <= FEW_ROWS)                                                                                           \
-                sg_linear_avx512_find(type, k)->mul(out + m, x + m, run, packed, tile0, tile1, n, k);                      \
-            else                                                                                                           \
-                amx_mul(type, out + m, x + m, run, packed, tile0, tile1, n, k);                                            \
-        }                                                                                                                  \
+        if (nrow <= FEW_ROWS || type == SG_Q6_K)                                                                           \
+            sg_linear_avx512_find(type, k)->mul(out, x, nrow, packed, tile0, tile1, n, k);                                 \
+        else                                                                                                               \
+            amx_mul(type, out, x, nrow, packed, tile0, tile1, n, k);                                                       \
     }                                                                                                                      \
     static const sg_linear_kernel name = {.act = SG_ACT_Q8, .tile_bytes = name##_bytes, .pack = name##_pack, .mul = name##_mul};
 SG_TILE_TYPES(DEFINE)

@@ -4,11 +4,15 @@
  *
  * A packed tile is one B tile (1 KiB) after another, 32 columns each, the last one padded with zeros; A is read in
  * place. Activations are two bfloat16 terms (16 bits together), both multiplied with the same B: with one term,
- * encoders are off by 0.01 from their references where 0.002 is allowed; with two there is nothing left to see.  Two
- * row blocks and two tiles of W make four C tiles, which stay in the tile registers over all columns:
+ * encoders are off by 0.01 from their references where 0.002 is allowed; with two there is nothing left to see, but half
+ * of the ceiling is the most that can be reached.  Two row blocks and two tiles of W make four C tiles, which stay in the
+ * tile registers over all columns:
  *
  *     tmm0 tmm1   rows  0-15 with W tiles 0, 1      tmm4  A of rows  0-15     tmm6 tmm7   B of W tiles 0, 1
  *     tmm2 tmm3   rows 16-31 with W tiles 0, 1      tmm5  A of rows 16-31
+ *
+ * Sums that wait in memory while other columns or rows are multiplied were tried and are no faster: a stored tile holds up the loads
+ * after it, about 1000 cycles for four tiles.
  *
  * An element of C sees the same products in the same order whatever stands beside it, so the bits do not depend on the
  * number of rows: a single row runs through the same instruction.
@@ -16,9 +20,10 @@
 #include "kernel/amx.h"
 #include "kernel/linear_avx512.h"
 
-enum { STEP_BYTES = 1024, ROWS = 32 };
+enum { STEP_BYTES = 1024, ROWS = 32, NEAR_BYTES = 1 << 20 };
 
-static size_t tile_bytes(int k) { return (size_t)((k + 31) / 32) * STEP_BYTES; }
+/* An odd number of steps: tiles a power of two apart would share a few sets of the caches. */
+static size_t tile_bytes(int k) { return (size_t)((k + 31) / 32 | 1) * STEP_BYTES; }
 
 static void pack(void *tile, const void *stored, int rows, int k)
 {
@@ -41,9 +46,11 @@ static void configure(int r0, int r1)
     SG_AMX_CONFIGURE(c);
 }
 
-/* Up to 32 rows with two tiles (or one twice); c [2][32][16] gets the sums. */
-static void block(float (*c)[ROWS][SG_TILE], const uint8_t *x, size_t stride, bool second, const uint8_t *w0, const uint8_t *w1, int nstep)
+/* r0 + r1 rows with two tiles (or one twice); c [2][32][16] gets the sums. */
+static void block(float (*c)[ROWS][SG_TILE], const uint8_t *x, size_t stride, int r0, bool second, const uint8_t *w0, const uint8_t *w1,
+                  int nstep)
 {
+    const size_t below = (size_t)r0 * stride;
     SG_AMX_ZERO(0);
     SG_AMX_ZERO(1);
     SG_AMX_ZERO(2);
@@ -57,10 +64,10 @@ static void block(float (*c)[ROWS][SG_TILE], const uint8_t *x, size_t stride, bo
         SG_AMX_DOT_BF16(1, 4, 7);
         SG_AMX_LOAD(4, rest, stride);
         if (second) {
-            SG_AMX_LOAD(5, a + 16 * stride, stride);
+            SG_AMX_LOAD(5, a + below, stride);
             SG_AMX_DOT_BF16(2, 5, 6);
             SG_AMX_DOT_BF16(3, 5, 7);
-            SG_AMX_LOAD(5, rest + 16 * stride, stride);
+            SG_AMX_LOAD(5, rest + below, stride);
         }
         SG_AMX_DOT_BF16(0, 4, 6);
         SG_AMX_DOT_BF16(1, 4, 7);
@@ -72,28 +79,31 @@ static void block(float (*c)[ROWS][SG_TILE], const uint8_t *x, size_t stride, bo
     SG_AMX_STORE(0, c[0][0], 64);
     SG_AMX_STORE(1, c[1][0], 64);
     if (second) {
-        SG_AMX_STORE(2, c[0][16], 64);
-        SG_AMX_STORE(3, c[1][16], 64);
+        SG_AMX_STORE(2, c[0][r0], 64);
+        SG_AMX_STORE(3, c[1][r0], 64);
     }
 }
 
-/* Rows at equal distances. */
+/* Rows at equal distances.  They are dealt evenly to pairs of blocks of up to 16: 33 rows are 9, 8, 8 and 8, because a product with one
+ * row takes two thirds of the time of one with 16, and a block alone waits for its own sums. */
 static void mul_run(float *const *out, const uint8_t *const *x, int nrow, const void *packed, int tile0, int tile1, int n, int k)
 {
     _Alignas(64) float c[2][ROWS][SG_TILE];
     size_t stride = nrow > 1 ? (size_t)(x[1] - x[0]) : 64, bytes = tile_bytes(k);
-    int now = 0; /* rows that the tiles are configured for */
+    int nblock = nrow <= 16 ? 1 : (nrow + 31) / 32 * 2, now0 = 0, now1 = 0; /* rows that the tiles are configured for */
     for (int tile = tile0; tile < tile1; tile += 2) {
         const uint8_t *w0 = (const uint8_t *)packed + (size_t)tile * bytes, *w1 = tile + 1 < tile1 ? w0 + bytes : w0;
-        for (int m0 = 0; m0 < nrow; m0 += ROWS) {
-            int rows = nrow - m0 < ROWS ? nrow - m0 : ROWS;
-            if (rows != now)
-                configure(rows < 16 ? rows : 16, rows < 16 ? 0 : rows - 16);
-            now = rows;
-            block(c, x[m0], stride, rows > 16, w0, w1, (k + 31) / 32);
-            for (int t = 0; t < 2 && tile + t < tile1; t++)
-                for (int m = 0; m < rows; m++)
-                    sg_store_tile_row(out[m0 + m], _mm512_load_ps(c[t][m]), tile + t, n);
+        for (int m = 0, b = 0, r0, r1; m < nrow; m += r0 + r1, b += 2) {
+            int left = nrow - m;
+            r0 = (left + nblock - b - 1) / (nblock - b);
+            r1 = b + 1 < nblock ? (left - r0 + nblock - b - 2) / (nblock - b - 1) : 0;
+            if (r0 != now0 || r1 != now1)
+                configure(r0, r1);
+            now0 = r0, now1 = r1;
+            block(c, x[m], stride, r0, r1 > 0, w0, w1, (k + 31) / 32);
+            for (int i = 0; i < r0 + r1; i++)
+                for (int t = 0; t < 2 && tile + t < tile1; t++)
+                    sg_store_tile_row(out[m + i], _mm512_load_ps(c[t][i]), tile + t, n);
         }
     }
     SG_AMX_RELEASE();
@@ -102,9 +112,11 @@ static void mul_run(float *const *out, const uint8_t *const *x, int nrow, const 
 static void mul(float *const *out, const void *const *x, int nrow, const void *packed, int tile0, int tile1, int n, int k)
 {
     const uint8_t *const *row = (const uint8_t *const *)x;
+    size_t fit = NEAR_BYTES / sg_act_row_bytes(SG_ACT_BF16, k) / ROWS * ROWS;
+    int most = fit < ROWS ? ROWS : (int)fit; /* rows that stay in the second level cache while the weights pass */
     for (int m = 0, run; m < nrow; m += run) {
         run = nrow - m < 2 ? nrow - m : 2;
-        while (m + run < nrow && row[m + run] - row[m + run - 1] == row[m + 1] - row[m])
+        while (m + run < nrow && run < most && row[m + run] - row[m + run - 1] == row[m + 1] - row[m])
             run++;
         mul_run(out + m, row + m, run, packed, tile0, tile1, n, k);
     }

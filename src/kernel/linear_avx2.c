@@ -38,12 +38,13 @@ typedef struct kind {
     int flush;  /* vectors that 16-bit sums may take; 0: signed levels, one vector */
     int zero;   /* the code of 0 */
     bool min;
+    bool fold;  /* the two scales are small integers, multiplied in where sums are widened */
 } kind;
 
 INLINE kind kind_of(sg_dtype type)
 {
     sg_tile_form f = sg_tile_form_of(type);
-    kind k = {.halves = f.halves, .zero = f.zero, .min = f.min};
+    kind k = {.halves = f.halves, .zero = f.zero, .min = f.min, .fold = f.fold};
     if (type == SG_MXFP4)
         k.flush = 4, k.zero = 12;
     else if (f.bits == 8 || f.table)
@@ -158,10 +159,10 @@ INLINE float float_at(const uint8_t *p)
 }
 
 /* The exact sums of code * x, or of level * x where flush is 0, over vectors [v0, v1) of a group whose
- * codes are in `code`, for MB rows; x[m] + 4v are its four activations. */
-INLINE void dot_rows(kind k, int MB, __m256i *dot, const __m256i *code, const uint8_t *const *x, size_t at, int v0, int v1)
+ * codes are in `code`, for MB rows; x[m] + 4v are its four activations.
+ * `ones`: 16-bit ones, or the rows' scales. */
+INLINE void dot_rows(kind k, int MB, __m256i *dot, __m256i ones, const __m256i *code, const uint8_t *const *x, size_t at, int v0, int v1)
 {
-    const __m256i ones = _mm256_set1_epi16(1);
     __m256i sum[ROWS];
 #pragma GCC unroll 8
     for (int v = v0; v < v1; v++) {
@@ -206,15 +207,58 @@ INLINE void half_group(kind k, int MB, __m256 *acc, const __m256i *code, __m256 
 #pragma GCC unroll 6
     for (int m = 0; m < MB; m++)
         dot[m] = dot_start(k, x[m], at, b, h);
-    dot_rows(k, MB, dot, code, x, (size_t)b * 32, h * 4, k.halves == 2 ? h * 4 + 4 : 8);
+    dot_rows(k, MB, dot, _mm256_set1_epi16(1), code, x, (size_t)b * 32, h * 4, k.halves == 2 ? h * 4 + 4 : 8);
 #pragma GCC unroll 6
     for (int m = 0; m < MB; m++) {
         float d = float_at(x[m] + at.d + (size_t)(4 * b));
-        acc[m] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot[m]), _mm256_mul_ps(scale, _mm256_set1_ps(d)), acc[m]);
+        acc[m] = _mm256_fmadd_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(dot[m]), scale), _mm256_set1_ps(d), acc[m]);
         if (k.min) {
             float sx = k.halves == 2 ? -(float)int_at(x[m] + at.neg16 + (size_t)(8 * b + 4 * h)) * d
                                      : float_at(x[m] + at.sx + (size_t)(4 * b));
             acc[m] = _mm256_fmadd_ps(offset, _mm256_set1_ps(sx), acc[m]);
+        }
+    }
+}
+
+/* The scales of a group as 16-bit numbers: of each half twice, and of both as a pair. */
+typedef struct small_scales {
+    __m256i half[2], pair;
+} small_scales;
+
+INLINE small_scales small_scales_of(sg_dtype type, const uint8_t *meta, int b, int p)
+{
+    const sg_tile_form f = sg_tile_form_of(type);
+    const uint8_t *s = meta + (size_t)(b / 8) * (size_t)f.meta_bytes + (f.min ? 64 : 32) + b % 8 * 16 * f.halves * (f.min ? 2 : 1) + p * 8;
+    const __m256i low = _mm256_set1_epi32(0xffff);
+    __m256i a = _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)s));
+    __m256i c = _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)(s + 16)));
+    __m256i a0 = _mm256_and_si256(a, low), a1 = _mm256_slli_epi32(a, 16), c0 = _mm256_and_si256(c, low), c1 = _mm256_slli_epi32(c, 16);
+    return (small_scales){{_mm256_or_si256(a0, a1), _mm256_or_si256(c0, c1)}, _mm256_or_si256(a0, c1)};
+}
+
+/* A whole group of a type whose scales are folded in: eight rows of W, MB rows of x; d [8] is what both halves share. */
+INLINE void fold_group(kind k, int MB, __m256 *acc, const __m256i *code, small_scales s, __m256 d, const __m256 *offset,
+                       const uint8_t *const *x, act_offsets at, int b)
+{
+    __m256i dot[ROWS];
+#pragma GCC unroll 6
+    for (int m = 0; m < MB; m++) {
+        dot[m] = _mm256_setzero_si256();
+        if (k.zero) { /* 4 times the negated sums of both halves, as a pair of 16 bits */
+            int32_t n0 = int_at(x[m] + at.neg16 + (size_t)(8 * b)), n1 = int_at(x[m] + at.neg16 + (size_t)(8 * b + 4));
+            __m256i n = _mm256_set1_epi32((int32_t)((uint32_t)(n0 & 0xffff) | (uint32_t)n1 << 16));
+            dot[m] = _mm256_madd_epi16(_mm256_slli_epi16(n, 2), s.pair);
+        }
+    }
+    dot_rows(k, MB, dot, s.half[0], code, x, (size_t)b * 32, 0, 4);
+    dot_rows(k, MB, dot, s.half[1], code, x, (size_t)b * 32, 4, 8);
+#pragma GCC unroll 6
+    for (int m = 0; m < MB; m++) {
+        float dx = float_at(x[m] + at.d + (size_t)(4 * b));
+        acc[m] = _mm256_fmadd_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(dot[m]), d), _mm256_set1_ps(dx), acc[m]);
+        for (int h = 0; k.min && h < 2; h++) {
+            float sx = -(float)int_at(x[m] + at.neg16 + (size_t)(8 * b + 4 * h)) * dx;
+            acc[m] = _mm256_fmadd_ps(offset[h], _mm256_set1_ps(sx), acc[m]);
         }
     }
 }
@@ -254,6 +298,13 @@ INLINE void small_tile(sg_dtype type, int MB, __m256 acc[2][ROWS], const uint8_t
 #pragma GCC unroll 8
             for (int v = 0; v < 8; v++)
                 code[v] = codes(type, plane + 32 * p, v, table);
+            if (kd.fold) {
+                __m256 d = load_half(tile + (size_t)(b / 8) * (size_t)f.meta_bytes + p * 16), offset[2] = {d, d};
+                for (int h = 0; kd.min && h < 2; h++)
+                    offset[h] = offset_of(type, tile, b, h, p);
+                fold_group(kd, MB, acc[p], code, small_scales_of(type, tile, b, p), d, offset, x, at, b);
+                continue;
+            }
 #pragma GCC unroll 2
             for (int h = 0; h < kd.halves; h++) {
                 __m256 scale = scale_of(type, tile, b, h, p);
@@ -295,6 +346,7 @@ enum { WIDE_GROUPS = 32, WIDE_ROWS = 192 }; /* 16 KiB of codes; sums of 12 KiB *
 typedef struct wide {
     __m256i code[WIDE_GROUPS][2][8];
     __m256 scale[WIDE_GROUPS][2][2], offset[WIDE_GROUPS][2][2]; /* [group][p][half] */
+    small_scales small[WIDE_GROUPS][2];
 } wide;
 
 INLINE void unpack(sg_dtype type, wide *w, const uint8_t *tile, int k, int b0, int ngroup)
@@ -308,6 +360,13 @@ INLINE void unpack(sg_dtype type, wide *w, const uint8_t *tile, int k, int b0, i
 #pragma GCC unroll 8
             for (int v = 0; v < 8; v++)
                 w->code[g][p][v] = codes(type, plane, v, table);
+            if (f.fold) {
+                w->small[g][p] = small_scales_of(type, tile, b0 + g, p);
+                w->scale[g][p][0] = load_half(tile + (size_t)((b0 + g) / 8) * (size_t)f.meta_bytes + p * 16);
+                for (int h = 0; f.min && h < 2; h++)
+                    w->offset[g][p][h] = offset_of(type, tile, b0 + g, h, p);
+                continue;
+            }
 #pragma GCC unroll 2
             for (int h = 0; h < f.halves; h++) {
                 w->scale[g][p][h] = scale_of(type, tile, b0 + g, h, p);
@@ -322,10 +381,15 @@ INLINE void wide_rows(kind k, int MB, __m256 (*sums)[2], const wide *w, const ui
         __m256 acc[ROWS];
         for (int m = 0; m < MB; m++)
             acc[m] = sums[m][p];
-        for (int g = 0; g < ngroup; g++)
+        for (int g = 0; g < ngroup; g++) {
+            if (k.fold) {
+                fold_group(k, MB, acc, w->code[g][p], w->small[g][p], w->scale[g][p][0], w->offset[g][p], x, at, b0 + g);
+                continue;
+            }
 #pragma GCC unroll 2
             for (int h = 0; h < k.halves; h++)
                 half_group(k, MB, acc, w->code[g][p], w->scale[g][p][h], w->offset[g][p][h], x, at, b0 + g, h);
+        }
         for (int m = 0; m < MB; m++)
             sums[m][p] = acc[m];
     }
@@ -346,15 +410,15 @@ INLINE void wide_rows(kind k, int MB, __m256 (*sums)[2], const wide *w, const ui
             wide_rows(k, 1, sums + m, w, x + m, at, b0, ngroup);                                                                \
     }
 typedef void wide_fn(__m256 (*sums)[2], const wide *w, const uint8_t *const *x, int nrow, act_offsets at, int b0, int ngroup);
-WIDE(wide_4bit, 1, 8, 8, false)
-WIDE(wide_4bit_min, 1, 8, 0, true)
-WIDE(wide_5bit, 1, 4, 16, false)
-WIDE(wide_5bit_min, 1, 4, 0, true)
-WIDE(wide_fp4, 1, 4, 12, false)
-WIDE(wide_signed, 1, 0, 0, false)
-WIDE(wide_2bit, 2, 8, 0, true)
-WIDE(wide_3bit, 2, 8, 4, false)
-WIDE(wide_6bit, 2, 2, 32, false)
+WIDE(wide_4bit, 1, 8, 8, false, false)
+WIDE(wide_4bit_min, 1, 8, 0, true, false)
+WIDE(wide_5bit, 1, 4, 16, false, false)
+WIDE(wide_5bit_min, 1, 4, 0, true, false)
+WIDE(wide_fp4, 1, 4, 12, false, false)
+WIDE(wide_signed, 1, 0, 0, false, false)
+WIDE(wide_2bit, 2, 8, 0, true, true)
+WIDE(wide_3bit, 2, 8, 4, false, true)
+WIDE(wide_6bit, 2, 2, 32, false, false)
 
 INLINE wide_fn *wide_of(sg_dtype type)
 {

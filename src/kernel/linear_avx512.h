@@ -65,13 +65,15 @@ SG_INLINE __m512 sg_tile_offset(sg_dtype type, const uint8_t *meta, int b, int h
     return _mm512_xor_ps(v, _mm512_set1_ps(-0.0f));
 }
 
-/* Table types: levels + 128 in each 16 bytes. */
-SG_INLINE __m512i sg_tile_table(sg_dtype type)
+/* Table types: levels in each 16 bytes. */
+SG_INLINE __m512i sg_tile_levels(sg_dtype type)
 {
     const int8_t *t = type == SG_MXFP4 ? sg_quant_fp4_values : sg_quant_iq4_values;
-    __m512i v = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)(const void *)t));
-    return _mm512_xor_si512(v, _mm512_set1_epi8((char)0x80));
+    return _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)(const void *)t));
 }
+
+/* The same + 128. */
+SG_INLINE __m512i sg_tile_table(sg_dtype type) { return _mm512_xor_si512(sg_tile_levels(type), _mm512_set1_epi8((char)0x80)); }
 
 /* Vector v of a group: unsigned codes (table types: level + 128).  Loads repeat between calls; the compiler
  * keeps them in registers. */
@@ -110,7 +112,15 @@ SG_INLINE int sg_tile_zero_shift(sg_dtype type)
     return z == 4 ? 2 : z == 8 ? 3 : z == 16 ? 4 : z == 32 ? 5 : z == 128 ? 7 : 0;
 }
 
-SG_INLINE int32_t sg_load_i32(const int8_t *p)
+/* Numbers at any address of an activation row. */
+SG_INLINE float float_at(const uint8_t *p)
+{
+    float v;
+    memcpy(&v, p, 4);
+    return v;
+}
+
+SG_INLINE int32_t int_at(const uint8_t *p)
 {
     int32_t v;
     memcpy(&v, p, 4);
@@ -120,7 +130,7 @@ SG_INLINE int32_t sg_load_i32(const int8_t *p)
 /* What every integer kernel does with a group's exact sums, in this order. */
 SG_INLINE __m512 sg_group_end(__m512 acc, __m512i dot, __m512 scale, float d)
 {
-    return _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), _mm512_mul_ps(scale, _mm512_set1_ps(d)), acc);
+    return _mm512_fmadd_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(dot), scale), _mm512_set1_ps(d), acc);
 }
 
 #define SG_TILE_TYPES(X)                                                                                            \

@@ -27,6 +27,7 @@
 typedef struct sg_tile_form {
     int bits, zero, halves; /* halves: 2 for groups of 16, else 1 */
     bool min, nested, table;
+    bool fold;              /* two scales for 32 columns, which times a level fit a signed byte */
     int plane_bytes;        /* of a group */
     int meta_bytes;         /* of a group, or of 256 columns when nested */
 } sg_tile_form;
@@ -50,6 +51,7 @@ static inline __attribute__((always_inline)) sg_tile_form sg_tile_form_of(sg_dty
     default: f.bits = 6, f.zero = 32, f.nested = true; break; /* Q6_K */
     }
     f.halves = type == SG_Q2_K || type == SG_Q3_K || type == SG_Q6_K ? 2 : 1;
+    f.fold = type == SG_Q2_K || type == SG_Q3_K;
     f.plane_bytes = f.bits * 64;
     if (type == SG_MXFP4)
         f.meta_bytes = 64;
