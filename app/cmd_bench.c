@@ -24,7 +24,7 @@ static const option options[] = {
     {NULL, "--mixed", OPT_FLAG, &mixed, NULL, "also: rows of all kinds in one step against a step each"},
     {NULL, "--engine", OPT_FLAG, &engine, NULL, "also: decoding through the step loop, with and without guessing ahead (--draft)"},
     {NULL, "--only", OPT_STR, &only, "NAME", "kernel: only this type, or linear, attention, attention_q8_0, ..."},
-    {NULL, "--shape", OPT_STR, &shape, "MxNxK", "kernel: rows, outputs and inputs of the layer"},
+    {NULL, "--shape", OPT_STR, &shape, "MxNxK", "kernel: rows, outputs and inputs of the layer; NxK: several M"},
     {NULL, "--json", OPT_FLAG, &as_json, NULL, "one JSON object on standard output"},
     {0}};
 
@@ -46,19 +46,47 @@ static int read_list(const char *s, int *out)
     }
 }
 
+/* MxNxK, or NxK for several M. */
+static bool read_shape(const char *s, sg_bench_options *o)
+{
+    int end = 0;
+    if (sscanf(s, "%dx%dx%d%n", &o->m, &o->n, &o->k, &end) == 3 && !s[end])
+        return o->m > 0 && o->n > 0 && o->k > 0;
+    o->m = end = 0;
+    return sscanf(s, "%dx%d%n", &o->n, &o->k, &end) == 2 && !s[end] && o->n > 0 && o->k > 0;
+}
+
 static double number(const json_t *o, const char *key) { return json_number_value(json_object_get(o, key)); }
 static const char *word(const json_t *o, const char *key) { return json_string_value(json_object_get(o, key)); }
+
+/* One shape, with the part of each ceiling that it reaches. */
+static void print_kernel(const json_t *row)
+{
+    printf("%s %-7s %5d x %d x %d %9.1f %s, %3.0f %% of the ceiling", word(row, "kernel"), word(row, "type"),
+           (int)number(row, "m"), (int)number(row, "n"), (int)number(row, "k"), number(row, "value"), word(row, "unit"),
+           100 * number(row, "fraction_of_ceiling"));
+    if (json_object_get(row, "gbps"))
+        printf(", %d/%d heads, %.1f GB/s", (int)number(row, "heads"), (int)number(row, "kv_heads"), number(row, "gbps"));
+    if (json_object_get(row, "fraction_of_multiplying"))
+        printf(": %3.0f %% of multiplying", 100 * number(row, "fraction_of_multiplying"));
+    if (json_object_get(row, "fraction_of_vnni"))
+        printf(" (%3.0f %% of VNNI)", 100 * number(row, "fraction_of_vnni"));
+    if (json_object_get(row, "fraction_of_reading"))
+        printf(", %3.0f %% of reading", 100 * number(row, "fraction_of_reading"));
+    puts("");
+}
 
 static void print_table(const json_t *root)
 {
     const json_t *m = json_object_get(root, "machine"), *c = json_object_get(m, "ceiling"), *row;
     size_t i;
-    printf("%s, %s, %d threads: float32 %.0f, bfloat16 %.0f GFLOP/s, int8 %.0f GOP/s, reads %.1f GB/s\n", word(m, "cpu"), word(m, "isa"),
-           (int)number(m, "threads"), number(c, "fp32_gflops"), number(c, "bf16_gflops"), number(c, "int8_gops"), number(c, "read_gbps"));
+    printf("%s, %s, %d threads: float32 %.0f, bfloat16 %.0f GFLOP/s, int8 %.0f GOP/s (VNNI %.0f), reads %.1f GB/s\n", word(m, "cpu"),
+           word(m, "isa"), (int)number(m, "threads"), number(c, "fp32_gflops"), number(c, "bf16_gflops"), number(c, "int8_gops"),
+           number(c, "vnni_gops"), number(c, "read_gbps"));
     const json_t *load = json_object_get(root, "load");
     if (load)
-        printf("loaded in %.2f s, at most %.0f MB of memory, the file has %.0f\n", number(load, "seconds"), number(load, "peak_bytes") / 1e6,
-               number(load, "file_bytes") / 1e6);
+        printf("loaded in %.2f s, at most %.0f MB of memory, the file has %.0f\n", number(load, "seconds"),
+               number(load, "peak_bytes") / 1e6, number(load, "file_bytes") / 1e6);
     json_array_foreach(json_object_get(root, "results"), i, row) {
         const json_t *t = json_object_get(row, "tps");
         if (json_object_get(row, "ratio"))
@@ -74,11 +102,7 @@ static void print_table(const json_t *root)
                    word(row, "test"), (int)number(row, "batch"), (int)number(row, "depth"), number(t, "median"),
                    number(t, "min"), number(t, "max"), 100 * number(row, "fraction_of_ceiling"));
         else
-            printf("%s %-7s %5d x %d x %d %9.1f %s, %.0f %% of the ceiling%s", word(row, "kernel"), word(row, "type"),
-                   (int)number(row, "m"), (int)number(row, "n"), (int)number(row, "k"), number(row, "value"),
-                   word(row, "unit"), 100 * number(row, "fraction_of_ceiling"), json_object_get(row, "gbps") ? "" : "\n");
-        if (json_object_get(row, "gbps"))
-            printf(", %d/%d heads, %.1f GB/s\n", (int)number(row, "heads"), (int)number(row, "kv_heads"), number(row, "gbps"));
+            print_kernel(row);
     }
 }
 
@@ -101,8 +125,8 @@ static int run(const command *self, int argc, char **argv)
         options_usage(self, "--batch takes numbers between commas");
     if (pp < 0 || tg < 0 || depth < 0 || pp > 1 << 24 || tg > 1 << 24 || depth > 1 << 24 || reps < 1 || reps > 64)
         options_usage(self, "--pp, --tg and --depth: from 0 to %d; --reps: from 1 to 64", 1 << 24);
-    if (shape && (sscanf(shape, "%dx%dx%d", &o.m, &o.n, &o.k) != 3 || o.m < 1 || o.n < 1 || o.k < 1))
-        options_usage(self, "--shape takes MxNxK, such as 16x4096x4096");
+    if (shape && !read_shape(shape, &o))
+        options_usage(self, "--shape takes MxNxK, such as 16x4096x4096, or NxK");
     o.prompt = (int)pp, o.generate = (int)tg, o.depth = (int)depth, o.reps = (int)reps, o.mixed = mixed;
     o.engine = engine, o.draft = model_flag.draft;
     char *text = NULL;

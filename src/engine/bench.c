@@ -65,7 +65,7 @@ static double probe(sg_ops *ops, sg_probe what, const char *memory)
 }
 
 typedef struct ceilings {
-    double fp32, bf16, int8, read;
+    double fp32, bf16, int8, vnni, read;
 } ceilings;
 
 static sg_status probe_all(ceilings *c, sg_ops *ops, sg_error *err)
@@ -77,6 +77,7 @@ static sg_status probe_all(ceilings *c, sg_ops *ops, sg_error *err)
     c->fp32 = probe(ops, SG_PROBE_FP32, NULL);
     c->bf16 = probe(ops, SG_PROBE_BF16, NULL);
     c->int8 = probe(ops, SG_PROBE_INT8, NULL);
+    c->vnni = probe(ops, SG_PROBE_VNNI, NULL);
     c->read = probe(ops, SG_PROBE_READ, memory);
     sg_free_aligned(memory, READ_BYTES);
     return SG_OK;
@@ -86,10 +87,10 @@ static double rounded(double x) { return isfinite(x) ? round(x * 10000) / 10000 
 
 static json_t *machine_json(sg_ops *ops, const ceilings *c)
 {
-    return json_pack("{s:s, s:i, s:s, s:{s:f, s:f, s:f, s:f}}", "isa", sg_isa_name(sg_ops_isa(ops)), "threads",
+    return json_pack("{s:s, s:i, s:s, s:{s:f, s:f, s:f, s:f, s:f}}", "isa", sg_isa_name(sg_ops_isa(ops)), "threads",
                      sg_pool_nworker(sg_ops_pool(ops)), "cpu", sg_cpu_name(), "ceiling", "fp32_gflops",
-                     rounded(c->fp32), "bf16_gflops", rounded(c->bf16), "int8_gops", rounded(c->int8), "read_gbps",
-                     rounded(c->read));
+                     rounded(c->fp32), "bf16_gflops", rounded(c->bf16), "int8_gops", rounded(c->int8), "vnni_gops",
+                     rounded(c->vnni), "read_gbps", rounded(c->read));
 }
 
 /* ---- models --------------------------------------------------------------------- */
@@ -295,6 +296,29 @@ static sg_status make_linear(bench *b, sg_linear *w, void **stored, sg_dtype typ
     return sg_linear_init(w, b->ops, type, n, k, bytes, NULL, err);
 }
 
+/* A row of results.  The ceiling is the lower of what the table multiplies and what reading the weights leaves of it. */
+static sg_status add_linear(const bench *b, json_t *results, const sg_linear *w, int m, double gops, sg_error *err)
+{
+    const ceilings *c = &b->ceiling;
+    sg_act act = w->kernel ? w->kernel->act : SG_ACT_F32;
+    double work = 2.0 * m * w->n * w->k, reading = w->packed_bytes ? work / ((double)w->packed_bytes / c->read) : 0; /* GOP/s */
+    double top = act == SG_ACT_Q8 ? c->int8 : act == SG_ACT_BF16 ? c->bf16 : c->fp32;
+    json_t *row = json_pack("{s:s, s:s, s:s, s:i, s:i, s:i, s:f, s:s, s:f}", "kernel", "linear", "isa", sg_isa_name(sg_ops_isa(b->ops)),
+                            "type", sg_dtype_name(w->type), "m", m, "n", w->n, "k", w->k, "value", rounded(gops), "unit", "GOP/s",
+                            "fraction_of_ceiling", rounded(gops / (reading > 0 && reading < top ? reading : top)));
+    bool ok = row && json_object_set_new(row, "fraction_of_multiplying", json_real(rounded(gops / top))) == 0;
+    if (ok && act == SG_ACT_Q8)
+        ok = json_object_set_new(row, "fraction_of_vnni", json_real(rounded(gops / c->vnni))) == 0;
+    if (ok && reading > 0)
+        ok = json_object_set_new(row, "fraction_of_reading", json_real(rounded(gops / reading))) == 0;
+    if (ok && json_array_append(results, row) == 0) {
+        json_decref(row);
+        return SG_OK;
+    }
+    json_decref(row);
+    return sg_fail_nomem(err, "the results");
+}
+
 static sg_status time_linear(bench *b, json_t *results, const sg_linear *w, int m, sg_error *err)
 {
     float *x = sg_alloc((size_t)m * (size_t)w->k * sizeof *x), *out = sg_alloc((size_t)m * (size_t)w->n * sizeof *out);
@@ -310,16 +334,7 @@ static sg_status time_linear(bench *b, json_t *results, const sg_linear *w, int 
             t = sg_clock_ns() - t;
             best = t < best ? t : best;
         } while (sg_clock_ns() < end);
-        double gops = 2.0 * m * w->n * w->k / (double)best;
-        sg_act act = w->kernel ? w->kernel->act : SG_ACT_F32;
-        double top = act == SG_ACT_Q8 ? b->ceiling.int8 : act == SG_ACT_BF16 ? b->ceiling.bf16 : b->ceiling.fp32;
-        double reading = 2.0 * m * w->n * w->k / ((double)w->packed_bytes / b->ceiling.read); /* GOP/s when only reading takes time */
-        json_t *row = json_pack("{s:s, s:s, s:s, s:i, s:i, s:i, s:f, s:s, s:f}", "kernel", "linear", "isa",
-                                sg_isa_name(sg_ops_isa(b->ops)), "type", sg_dtype_name(w->type), "m", m, "n", w->n, "k",
-                                w->k, "value", rounded(gops), "unit", "GOP/s", "fraction_of_ceiling",
-                                rounded(gops / (reading < top && reading > 0 ? reading : top)));
-        if (!row || json_array_append_new(results, row) != 0)
-            st = sg_fail_nomem(err, "the results");
+        st = add_linear(b, results, w, m, 2.0 * m * w->n * w->k / (double)best, err);
     }
     sg_free(x);
     sg_free(out);
@@ -330,7 +345,7 @@ static sg_status run_kernels(bench *b, json_t *results, const sg_bench_options *
 {
     static const sg_dtype types[] = {SG_F32,  SG_F16,  SG_BF16, SG_Q4_0, SG_Q4_1, SG_Q5_0,   SG_Q5_1,   SG_Q8_0,
                                      SG_Q2_K, SG_Q3_K, SG_Q4_K, SG_Q5_K, SG_Q6_K, SG_IQ4_NL, SG_IQ4_XS, SG_MXFP4};
-    static const int rows[] = {1, 2, 4, 8, 16, 64, 256};
+    static const int rows[] = {1, 2, 3, 4, 6, 8, 12, 16, 17, 24, 32, 33, 48, 64, 65, 100, 128, 129, 256};
     int n = o->n ? o->n : 4096, k = o->k ? o->k : 4096;
     bool found = false;
     SG_TRY(probe_all(&b->ceiling, b->ops, err));
@@ -358,7 +373,8 @@ static sg_status run_kernels(bench *b, json_t *results, const sg_bench_options *
         sg_free(stored);
         SG_TRY(st);
     }
-    return found ? SG_OK : sg_fail(err, SG_E_ARGUMENT, "no kernel is called '%s'; names: linear, attention, or a type such as q4_0", o->only);
+    return found ? SG_OK : sg_fail(err, SG_E_ARGUMENT, "no kernel is called '%s'; names: linear, attention, or a type such as q4_0",
+                                   o->only);
 }
 
 /* ---- entry ------------------------------------------------------------------------------ */

@@ -14,6 +14,7 @@ typedef enum sg_probe {
     SG_PROBE_FP32, /* float32 multiply-adds from registers: operations (two for each multiply-add) */
     SG_PROBE_BF16, /* the same in bfloat16; tables without it: float32 */
     SG_PROBE_INT8, /* the same in int8 with int32 sums */
+    SG_PROBE_VNNI, /* the same with VPDPBUSD, where tables of tiles have something faster; others: as SG_PROBE_INT8 */
     SG_PROBE_READ, /* reads of `memory`: bytes */
 } sg_probe;
 
