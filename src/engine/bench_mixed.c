@@ -117,7 +117,8 @@ static sg_status run_odd(mixed *m, json_t *results, int reps, sg_error *err)
     for (int t = 0; t < 4; t++) {
         char name[48];
         snprintf(name, sizeof name, "odd rows, padded to %d", tiles[t]);
-        json_t *row = json_pack("{s:s, s:f, s:f, s:f}", "test", name, "together_ms", exact / n, "apart_ms", padded[t] / n, "ratio", ratio[t] / n);
+        json_t *row = json_pack("{s:s, s:f, s:f, s:f}", "test", name, "together_ms", exact / n, "apart_ms", padded[t] / n, "ratio",
+                                ratio[t] / n);
         if (!row || json_array_append_new(results, row) != 0)
             return sg_fail_nomem(err, "the results");
     }
