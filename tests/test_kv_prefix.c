@@ -166,4 +166,28 @@ static bool open_close(void *arg)
 
 TEST(survives_every_failed_allocation) { CHECK_ALLOC_LOOP(open_close, NULL); }
 
+TEST(what_came_behind_is_guessed)
+{
+    world w;
+    text long_one = {.n = 30}, other = {.space = 1, .n = 30};
+    int32_t blocks[16], out[16];
+    sg_prefix_end end;
+    CHECK(world_open(&w, 64));
+    for (int i = 0; i < 30; i++)
+        long_one.ids[i] = i, other.ids[i] = i < 12 ? i : 100 + i;
+    CHECK(run_text(&w, &long_one, 1));
+    CHECK(run_text(&w, &other, 2));
+    CHECK_INT(sg_prefix_guess(w.tree, 0, long_one.ids, 3, blocks, out, 4), 4); /* within the first block */
+    CHECK(out[0] == 3 && out[3] == 6);
+    CHECK_INT(sg_prefix_match(w.tree, 0, long_one.ids, 16, -1, blocks, &end), 16);
+    CHECK_INT(sg_prefix_guess(w.tree, 0, long_one.ids, 16, blocks, out, 16), 14); /* behind full blocks, to the end of what is known */
+    CHECK(out[0] == 16 && out[13] == 29);
+    CHECK_INT(sg_prefix_guess(w.tree, 0, long_one.ids, 19, blocks, out, 16), 11);
+    CHECK_INT(sg_prefix_guess(w.tree, 1, long_one.ids, 16, blocks, out, 16), 0); /* blocks of another name space */
+    long_one.ids[18] = 77;
+    CHECK_INT(sg_prefix_guess(w.tree, 0, long_one.ids, 19, blocks, out, 16), 0); /* nobody went on like that */
+    CHECK_INT(sg_prefix_guess(w.tree, 0, long_one.ids, 20, (int32_t[]){40, 41}, out, 16), 0); /* blocks that the tree does not have */
+    world_close(&w);
+}
+
 TAP_MAIN
