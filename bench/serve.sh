@@ -14,7 +14,7 @@
 #   trace      2   ENGINE     POINT (48) requests of ShareGPT/8 at POINT_QPS (1) a second; error of the step-time model
 #   ablation   3   ENGINE and SIMULATED (A100, Mistral-7B)   chunks alone, mixing alone, both
 #   reuse      3   ENGINE and SIMULATED   agents and Mooncake's conversations, with and without the prefix tree, by tokens and by blocks
-#   capacity  27   ENGINE, bracketed by a simulation that is fitted in the same run   ShareGPT/8 and arXiv/8, strict and relaxed, all policies;
+#   capacity  28   ENGINE, bracketed by a simulation that is fitted in the same run   ShareGPT/8 and arXiv/8, strict and relaxed, all policies;
 #                  CAP_POLICIES chooses some
 #   sim        2   SIMULATED  capacities on a CPU of 2 cores: slo against static:N on every trace, all policies; the ranking on an A100;
 #                  SIM (512) requests a run
@@ -30,7 +30,7 @@ STALL, MIX, QPS, POINT, POINT_QPS, SIM = (env(*x) for x in (("STALL", 4000), ("M
 PARTS = os.environ.get("PARTS", "stall llama mix trace ablation reuse capacity sim").split()
 STATIC = [16, 32, 64, 128, 256]
 BASELINES = ["prefill-first", "orca", "request", "chunked:128", "hybrid"]
-CAP_POLICIES = os.environ.get("CAP_POLICIES", "slo,static:64,static:128,prefill-first,orca,request,chunked:128,hybrid")
+CAP_POLICIES = os.environ.get("CAP_POLICIES", "slo,static:128,prefill-first,orca,request,chunked:128,hybrid")
 SHAREGPT, ARXIV = "sharegpt_8k_lengths_llama2.csv", "arxiv_summarization_lengths_llama2.csv"
 
 
