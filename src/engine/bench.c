@@ -27,7 +27,7 @@
 #include <string.h>
 #include <sys/resource.h>
 
-enum { CHUNK = 512, BLOCK = 32, READ_BYTES = 192 << 20, BATCH_MAX = 256 };
+enum { CHUNK = 512, BLOCK = 32, READ_BYTES = 192 << 20, BATCH_MAX = 256, PROBE_NS = 100000000 };
 
 /* ---- ceilings ---------------------------------------------------------------- */
 
@@ -46,13 +46,13 @@ static void probe_task(void *arg, int task, int worker)
     p->done[task] = sg_probe_run(p->isa, p->what, p->memory ? p->memory + (size_t)task * p->bytes : NULL, p->bytes);
 }
 
-/* The best of a few rounds, in 1e9 a second. */
+/* The best of a few rounds, in 1e9 a second: for long enough that a pool which does with fewer workers for a moment has them all back. */
 static double probe(sg_ops *ops, sg_probe what, const char *memory)
 {
     double done[256] = {0}, best = 0;
     int n = sg_pool_nworker(sg_ops_pool(ops));
     probe_run p = {sg_ops_isa(ops), what, memory, READ_BYTES / (size_t)n / 1024 * 1024, done};
-    for (int round = 0; round < 6; round++) {
+    for (int64_t begin = sg_clock_ns(), round = 0; round < 6 || sg_clock_ns() - begin < PROBE_NS; round++) {
         int64_t t = sg_clock_ns();
         sg_pool_run(sg_ops_pool(ops), probe_task, &p, n);
         t = sg_clock_ns() - t;

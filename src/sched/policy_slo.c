@@ -44,7 +44,7 @@ enum { TBT_LEAST_US = 100000, BATCH_FACTOR = 4, DRAFTS_MAX = 64, DRAFT_BLIND_ROW
 static const double tbt_steps = 3.8, floor_steps = 1.5, admit_share = 0.6, safety_max = 1.5, short_first = 2;
 /* Share of what a stream can still wait that a step aims at: the model's safety factor covers nine steps in ten, a bound
  * on the 99th percentile wants more. */
-static const double aim = 0.88;
+static const double aim = 0.91;
 /* What a prompt of each class may wait before it is late. */
 static const int64_t class_wait_us[SG_NPRIORITY] = {500000, 2000000, 30000000};
 
