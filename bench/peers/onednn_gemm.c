@@ -15,6 +15,7 @@
 #include <time.h>
 
 #define PROGRAM "onednn_gemm"
+#include "measure.h"
 
 #define OK(call)                                                                                                                           \
     do {                                                                                                                                   \
@@ -24,25 +25,6 @@
             exit(1);                                                                                                                       \
         }                                                                                                                                  \
     } while (0)
-
-/* A count from 1 to 2^20 at the start of `text`. */
-static long count(const char *text)
-{
-    char *end;
-    long v = strtol(text, &end, 10);
-    if (end == text || v < 1 || v > 1 << 20) {
-        fprintf(stderr, "%s: a number from 1 to 1048576 was expected, not '%s'\n", PROGRAM, text);
-        exit(2);
-    }
-    return v;
-}
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static dnnl_memory_t filled(const dnnl_memory_desc_t *d, dnnl_engine_t engine)
 {

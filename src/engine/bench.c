@@ -3,6 +3,7 @@
  *     ceilings   probes on all workers at once: float32, bfloat16 and int8 operations, reading memory
  *     ppN        a prompt of N tokens at once (steps of up to CHUNK rows), logits of the last
  *     tgN        N steps of one token for each of `batch` sequences that hold `depth` tokens already
+ *     engine     decoding through the engine beside the bare loop (bench_engine.c)
  *     mixed      rows of all kinds in one step (bench_mixed.c)
  *     kernel     one linear layer, random weights, M rows; attention (bench_attention.c)
  *
