@@ -17,6 +17,7 @@
 #include "base/heap.h"
 #include "base/rng.h"
 
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -70,20 +71,6 @@ sg_sampling sg_sampling_default(void)
 }
 
 /* ---- log-probabilities ---------------------------------------------------------------- */
-
-static double log_sum_exp(const float *x, size_t n)
-{
-    double most = -INFINITY, sum = 0;
-    for (size_t i = 0; i < n; i++)
-        if ((double)x[i] > most)
-            most = (double)x[i];
-    if (!(most > -INFINITY))
-        return 0;
-    for (size_t i = 0; i < n; i++)
-        if ((double)x[i] > most - 60) /* the rest adds less than 150,000 * e^-60 */
-            sum += exp((double)x[i] - most);
-    return most + log(sum);
-}
 
 /* The ntop likeliest, best first, by insertion: most tokens fail the first comparison. */
 static void find_top(const float *x, size_t n, double lse, sg_choice *c)
@@ -285,30 +272,33 @@ static float row_largest(const float *x, size_t n)
     return most[0];
 }
 
-/* e^d of d <= 0 to seven digits, without a branch: 2^n e^r with |r| <= ln 2 / 2. */
+/* e^-d of d >= 0 to seven digits: 2^n e^r with |r| <= ln 2 / 2.  From 88 on, and for what is no number, n is -127 and 2^n,
+ * made of its bits, 0.  The comparison is one of bits, or the compiler would not make vectors of the loop around it. */
 static inline float fast_exp(float d)
 {
-    float in = d > -87 ? d : -87, z = in * 1.44269504f - 0.5f;
-    int32_t n = (int32_t)z, bits = (n + 127) * (1 << 23); /* rounded, as z is negative */
-    float scale, r = in - (float)n * 0.693359375f + (float)n * 2.12194440e-4f;
+    const uint32_t far = 0x42b00000; /* 88 */
+    uint32_t in;
+    memcpy(&in, &d, sizeof in);
+    in = in < far ? in : far;
+    memcpy(&d, &in, sizeof d);
+    int32_t n = (int32_t)(d * -1.44269504f - 0.5f), bits = (n + 127) * (1 << 23); /* rounded, as it is negative */
+    float scale, r = (float)n * 2.12194440e-4f - (d + (float)n * 0.693359375f);
     float p = 1 + r * (1 + r * (0.5f + r * (0.166666667f + r * (0.0416666667f + r * (0.00833333333f + r * 0.00138888889f)))));
     memcpy(&scale, &bits, sizeof scale);
-    return d > -87 ? p * scale : 0;
+    return p * scale;
 }
 
 /* w[i] = e^((x[i] - most) / t), 0 for what is no number; +INFINITY logits share all the mass. */
 static void row_mass(float *w, const float *x, size_t n, float most, float t)
 {
-    float inverse = 1 / t;
+    float inverse = 1 / t < FLT_MAX ? 1 / t : FLT_MAX;
     if (isinf(most)) {
         for (size_t i = 0; i < n; i++)
             w[i] = x[i] == most ? 1.0f : 0.0f;
         return;
     }
-    for (size_t i = 0; i < n; i++) {
-        float d = x[i] < most ? (x[i] - most) * inverse : x[i] == most ? 0 : -INFINITY;
-        w[i] = fast_exp(d);
-    }
+    for (size_t i = 0; i < n; i++)
+        w[i] = fast_exp((most - x[i]) * inverse);
 }
 
 enum { SUM = 64 };
@@ -316,7 +306,11 @@ enum { SUM = 64 };
 static double block_sum(const float *w, size_t n)
 {
     double s[4] = {0};
-    for (size_t i = 0; i < n; i++)
+    size_t i = 0;
+    for (; i + 4 <= n; i += 4)
+        for (size_t k = 0; k < 4; k++)
+            s[k] += (double)w[i + k];
+    for (; i < n; i++)
         s[i % 4] += (double)w[i];
     return s[0] + s[1] + (s[2] + s[3]);
 }
@@ -384,6 +378,16 @@ static float row_cut(const float *x, const float *w, size_t n, float most, size_
             return most - (float)(k + 1) * 0.25f;
     }
     return -INFINITY;
+}
+
+/* To the seven digits of the row's masses. */
+static double log_sum_exp(sg_sampler *s, const float *x)
+{
+    float most = row_largest(x, s->nvocab);
+    if (!(most > -INFINITY))
+        return 0;
+    row_mass(s->mass, x, s->nvocab, most, 1);
+    return (double)most + log(row_sum(s->mass, s->nvocab));
 }
 
 /* ---- the choice -------------------------------------------------------------------------------- */
@@ -463,7 +467,7 @@ void sg_sampler_pick(sg_sampler *s, const sg_sampling *p, float *logits, const i
     double lse = 0;
     if (want) {
         memcpy(s->row, logits, s->nvocab * sizeof *logits);
-        lse = log_sum_exp(s->row, s->nvocab);
+        lse = log_sum_exp(s, s->row);
         find_top(s->row, s->nvocab, lse, c);
     }
     penalize(s, p, logits, history, nhistory);
