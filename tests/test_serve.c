@@ -177,6 +177,71 @@ TEST(small_answers)
     CHECK_INT(s.status, SG_OK);
 }
 
+/* Whether docs/metrics.md has a row that begins so: "| `NAME` | TYPE |". */
+static bool documented(const char *doc, const char *name, const char *kind)
+{
+    char row[160];
+    snprintf(row, sizeof row, "\n| `%s` | %s |", name, kind);
+    return strstr(doc, row) != NULL;
+}
+
+static char *read_text(const char *path)
+{
+    static char text[1 << 16];
+    FILE *f = fopen(path, "r");
+    size_t n = f ? fread(text, 1, sizeof text - 1, f) : 0;
+    if (f)
+        fclose(f);
+    text[n] = 0;
+    return text;
+}
+
+TEST(metrics_are_those_of_the_documentation)
+{
+    site s;
+    char path[512], name[96], kind[16];
+    int exported = 0, rows = 0;
+    snprintf(path, sizeof path, "%s/docs/metrics.md", tap_source());
+    const char *doc = read_text(path);
+    CHECK(*doc);
+    CHECK(site_open(&s, NULL, NULL));
+    s.fake->script = "abcabcabcabcabcabcabcabc";
+    CHECK_INT(post(&s, "/v1/completions", "{\"prompt\":\"x\",\"max_tokens\":24}"), 200);
+    CHECK_INT(get(&s, "/metrics", ""), 200);
+    for (const char *p = reply; (p = strstr(p, "# TYPE segue_")); exported++, p++) {
+        CHECK_INT(sscanf(p, "# TYPE segue_%95[a-z_] %15[a-z]", name, kind), 2);
+        if (!documented(doc, name, kind))
+            tap_fail(__FILE__, __LINE__, "%s (%s) is not in docs/metrics.md", name, kind);
+    }
+    for (const char *p = doc; (p = strstr(p, "\n| `")); p++) {
+        if (sscanf(p, "\n| `%95[a-z_]` | %15[a-z] |", name, kind) != 2 || (strcmp(kind, "counter") != 0 && strcmp(kind, "gauge") != 0 &&
+                                                                         strcmp(kind, "histogram") != 0))
+            continue; /* a row of another table */
+        rows++;
+        char line[160];
+        snprintf(line, sizeof line, "# TYPE segue_%s %s\n", name, kind);
+        if (!strstr(reply, line))
+            tap_fail(__FILE__, __LINE__, "%s (%s) is in docs/metrics.md and not exported", name, kind);
+    }
+    CHECK_INT(rows, exported);
+    CHECK(rows > 30);
+    tap_note("%d metrics", rows);
+    static const char *const sources[] = {"tree", "lookup_long", "lookup_short", "model"};
+    char line[128];
+    for (int i = 0; i < 8; i++) {
+        snprintf(line, sizeof line, "segue_%s_tokens_total{model=\"fake\",source=\"%s\"} ", i % 2 ? "accepted" : "drafted", sources[i / 2]);
+        CHECK(strstr(reply, line));
+    }
+    sg_memory_pool pool[16];
+    size_t n = sg_engine_memory(s.engine, pool, 16);
+    for (size_t i = 0; i < n; i++) { /* the ledger's rows, all of them */
+        snprintf(line, sizeof line, "segue_memory_bytes{model=\"fake\",pool=\"%s\"} ", pool[i].name);
+        CHECK(strstr(reply, line));
+        CHECK(strstr(doc, pool[i].name));
+    }
+    site_close(&s);
+}
+
 TEST(chat_and_completion_answers)
 {
     site s;

@@ -76,8 +76,16 @@ static const number numbers[] = {
     {"prefix_matches_total", NULL, NULL, "end=\"off\"", AT(prefix_end[SG_PREFIX_NEND])},
     {"prefix_waits_total", "counter", "Requests held until another one had computed the same prefix.", "", AT(prefix_waits)},
     {"prefix_evicted_blocks_total", "counter", "KV blocks that the prefix tree gave back.", "", AT(prefix_evicted)},
-    {"drafted_tokens_total", "counter", "Guessed tokens that were computed.", "", AT(drafted_tokens)},
-    {"accepted_tokens_total", "counter", "Guessed tokens that were right.", "", AT(accepted_tokens)},
+    {"drafted_tokens_total", "counter", "Guessed tokens that were computed, by who guessed.", "source=\"tree\"",
+     AT(drafted_by[SG_DRAFT_TREE])},
+    {"drafted_tokens_total", NULL, NULL, "source=\"lookup_long\"", AT(drafted_by[SG_DRAFT_LONG])},
+    {"drafted_tokens_total", NULL, NULL, "source=\"lookup_short\"", AT(drafted_by[SG_DRAFT_SHORT])},
+    {"drafted_tokens_total", NULL, NULL, "source=\"model\"", AT(drafted_by[SG_DRAFT_MODEL])},
+    {"accepted_tokens_total", "counter", "Guessed tokens that were right, by who guessed.", "source=\"tree\"",
+     AT(accepted_by[SG_DRAFT_TREE])},
+    {"accepted_tokens_total", NULL, NULL, "source=\"lookup_long\"", AT(accepted_by[SG_DRAFT_LONG])},
+    {"accepted_tokens_total", NULL, NULL, "source=\"lookup_short\"", AT(accepted_by[SG_DRAFT_SHORT])},
+    {"accepted_tokens_total", NULL, NULL, "source=\"model\"", AT(accepted_by[SG_DRAFT_MODEL])},
     {"preemptions_total", "counter", "Running requests whose KV blocks were taken for others.", "", AT(preemptions)},
     {"recomputed_tokens_total", "counter", "Tokens computed again after preemption.", "", AT(recomputed_tokens)},
     {"prompt_tokens_total", "counter", "Prompt tokens computed.", "", AT(prompt_tokens)},
@@ -137,6 +145,25 @@ static void write_spread(sg_buf *b, const char *model, const sg_engine *e, const
     histogram(b, h->name, model, h->more, (const sg_histogram *)(const void *)((const char *)stats + h->offset), h->bound);
 }
 
+/* Sums of seconds in a step or between steps. */
+static void write_draft_seconds(sg_buf *b, const char *model, const sg_engine *e, const sg_engine_stats *stats, const void *arg)
+{
+    (void)e;
+    sample(b, arg, model, "", stats->draft_seconds);
+}
+
+static void write_predicted(sg_buf *b, const char *model, const sg_engine *e, const sg_engine_stats *stats, const void *arg)
+{
+    (void)e;
+    sample(b, arg, model, "", stats->step_predicted_us / 1e6);
+}
+
+static void write_measured(sg_buf *b, const char *model, const sg_engine *e, const sg_engine_stats *stats, const void *arg)
+{
+    (void)e;
+    sample(b, arg, model, "", stats->step_measured_us / 1e6);
+}
+
 static void write_error(sg_buf *b, const char *model, const sg_engine *e, const sg_engine_stats *stats, const void *arg)
 {
     (void)e;
@@ -185,17 +212,20 @@ static void engines(sg_server *s, sg_buf *b)
         each(s, b, write_spread, &spreads[i]);
     }
     static const struct {
-        const char *name, *help;
+        const char *name, *kind, *help;
         family_fn *write;
-    } gauges[] = {
-        {"step_prediction_error_ratio", "P90 of |predicted - measured| / measured step time, of the last 256 steps.", write_error},
-        {"kv_cache_usage_ratio", "Share of the KV blocks in use by running requests.", write_usage},
-        {"memory_bytes", "Memory held, by pool; io and heap are the process's.", write_memory},
-        {"memory_cap_bytes", "Most memory that a pool may have.", write_memory_cap},
+    } others[] = {
+        {"draft_seconds_total", "counter", "Time in the draft model.", write_draft_seconds},
+        {"step_predicted_seconds_total", "counter", "What the steps that were predicted should have taken.", write_predicted},
+        {"step_measured_seconds_total", "counter", "What the same steps took.", write_measured},
+        {"step_prediction_error_ratio", "gauge", "P90 of |predicted - measured| / measured step time, of the last 256 steps.", write_error},
+        {"kv_cache_usage_ratio", "gauge", "Share of the KV blocks in use by running requests.", write_usage},
+        {"memory_bytes", "gauge", "Memory held, by pool; io and heap are the process's.", write_memory},
+        {"memory_cap_bytes", "gauge", "Most memory that a pool may have.", write_memory_cap},
     };
-    for (size_t i = 0; i < sizeof gauges / sizeof gauges[0]; i++) {
-        type(b, gauges[i].name, "gauge", gauges[i].help);
-        each(s, b, gauges[i].write, gauges[i].name);
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
+        type(b, others[i].name, others[i].kind, others[i].help);
+        each(s, b, others[i].write, others[i].name);
     }
     type(b, "memory_limit_bytes", "gauge", "Cap of the process: weights and heap together.");
     sg_buf_addf(b, "segue_memory_limit_bytes %llu\n", (unsigned long long)sg_memory_cap(NULL));
