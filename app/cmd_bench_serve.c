@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *trace, *policies, *slo, *machine, *csv, *svg, *arrivals;
+static const char *trace, *policies, *slo, *machine, *csv, *steps, *svg, *arrivals;
 static int64_t stall, streams, requests;
 static double qps, scale_lengths = 1, scale_time = 1;
 static double delay;
@@ -42,6 +42,7 @@ static const option options[] = {
     {NULL, "--reuse-blocks", OPT_FLAG, &whole_blocks, NULL, "simulated: cached prefixes are reused by whole blocks, not by tokens"},
     {NULL, "--machine", OPT_STR, &machine, "cpu|a100", "whose step times are simulated; default: measured on MODEL, cpu without one"},
     {NULL, "--csv", OPT_STR, &csv, "F", "write a line for each request; several policies: F gets their names"},
+    {NULL, "--steps", OPT_STR, &steps, "F", "write a line for each step: time, prediction, rows by kind"},
     {NULL, "--svg", OPT_STR, &svg, "F", "draw the steps over time; docs/scheduling.md explains the picture"},
     {NULL, "--json", OPT_FLAG, &as_json, NULL, "one JSON object a policy on standard output"},
     {0}};
@@ -129,6 +130,7 @@ static int run(const command *self, int argc, char **argv)
                                 .simulate = simulate,
                                 .machine = machine,
                                 .csv = csv,
+                                .steps = steps,
                                 .svg = svg,
                                 .line = print_line,
                                 .progress = command_quiet(model_flag.quiet) ? NULL : print_progress,

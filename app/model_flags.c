@@ -13,6 +13,8 @@ const option model_flag_options[] = {
      "worker threads; default: the CPUs that this process may use"},
     {NULL, "--ctx", OPT_INT, &model_flag.ctx, "N", "tokens that a sequence may have; default: the model's own"},
     {NULL, "--memory", OPT_SIZE, &model_flag.memory, "SIZE", "cap on all memory that is allocated"},
+    {NULL, "--warm-tokens", OPT_INT, &model_flag.warm_tokens, "N",
+     "touch memory for the keys and values of N tokens before the first request; default: while idle"},
     {NULL, "--kv-type", OPT_STR, &model_flag.kv_type, "TYPE", "type of keys and values: f32, f16, bf16, q8_0"},
     {NULL, "--seed", OPT_UINT, &model_flag.seed, "S", "seed of the sampler"},
     {NULL, "--exact", OPT_FLAG, &model_flag.exact, NULL,
@@ -71,6 +73,8 @@ static const char *model_path(const char *model)
 sg_engine_options model_flags_engine(const command *c, const char *model)
 {
     sg_eval_options e = model_flags_eval(c, model);
+    if (model_flag.warm_tokens < 0 || model_flag.warm_tokens > 1 << 30)
+        options_usage(c, "--warm-tokens: from 0 to %d", 1 << 30);
     if (model && strcmp(model, "-") == 0)
         options_usage(c, "'-' is no model");
     return (sg_engine_options){.model = model_path(model),
@@ -82,5 +86,6 @@ sg_engine_options model_flags_engine(const command *c, const char *model)
                                .exact = e.exact,
                                .spec = model_flag.spec,
                                .draft = model_path(model_flag.draft),
+                               .warm_tokens = (int)model_flag.warm_tokens,
                                .no_prefix_cache = model_flag.no_prefix_cache};
 }

@@ -7,7 +7,7 @@
 #define SEED_NONE UINT64_MAX
 
 typedef struct model_flags {
-    int64_t threads, ctx;
+    int64_t threads, ctx, warm_tokens;
     uint64_t memory, seed; /* seed: SEED_NONE when not given */
     const char *kv_type, *tokenizer, *spec, *draft;
     bool exact, quiet, no_prefix_cache;

@@ -256,8 +256,8 @@ typedef struct sg_bench_serve_options {
     bool reuse_blocks;    /* simulated: whole blocks of cached prefixes are reused, not single tokens */
     bool simulate;        /* virtual time: the scheduler and the KV accounting run, the model does not */
     const char *machine;  /* simulated: "cpu", "a100", or NULL: step times are measured on the model, if there is one */
-    const char *csv, *svg; /* files to write: a line for each request; a picture of the steps; or NULL.  With several policies the
-                            * name gets the policy's before its ending */
+    const char *csv, *steps, *svg; /* files to write: a line for each request; a line for each step; a picture of the steps; or NULL.
+                                    * With several policies the name gets the policy's before its ending */
     void (*line)(void *arg, const char *json);     /* the results, one JSON object for each policy */
     void (*progress)(void *arg, const char *text); /* what is being done; may be NULL */
     bool (*stop)(void *arg);                       /* true ends it: SG_E_CANCELLED; may be NULL */
@@ -323,6 +323,8 @@ typedef struct sg_engine_options {
     uint64_t memory_bytes; /* cap on what this process allocates; 0: a share of what the machine has to give */
     int threads;           /* 0: all CPUs that this process may use */
     int ctx;               /* tokens a sequence may have; 0: the model's own, as far as memory allows */
+    int warm_tokens;       /* memory for keys and values of so many tokens is touched before the engine opens, at 0.3 to 10 GB a second;
+                            * 0: only while there is nothing else to do, and shortly before it is used */
     int max_running;       /* requests in the step loop at once; 0: 32 */
     int max_waiting;       /* requests admitted later; one more is SG_E_BUSY; 0: 256 */
     int step_tokens;       /* tokens of a step while some request decodes; 0: 64 */

@@ -169,6 +169,39 @@ TEST(warming_ends_and_stays_ahead)
     sg_kv_pool_close(pool);
 }
 
+/* A load that takes blocks faster than a piece a step would warm them never meets memory that was not touched, and does not warm much in
+ * any one step. */
+TEST(warming_keeps_pace_with_a_load)
+{
+    enum { NBLOCK_ALL = 60000, NL = 12, AHEAD = 256, TAKE = 32 };
+    sg_error err = {0};
+    sg_kv_pool *pool;
+    sg_kv_seq *a;
+    sg_kv_spec many[NL];
+    for (int l = 0; l < NL; l++)
+        many[l] = (sg_kv_spec){.nkv = 2, .dk = 64, .dv = 64};
+    CHECK_OK(sg_kv_pool_open(&pool, many, NL, SG_F16, 16, NBLOCK_ALL, &err));
+    CHECK_OK(sg_kv_seq_new(&a, pool, NBLOCK_ALL * 16, &err));
+    while (sg_kv_pool_warm(pool, AHEAD))
+        ;
+    CHECK(!sg_kv_pool_late(pool, AHEAD));
+    int most = 0, all = 0;
+    for (int step = 0; step < 200; step++) {
+        int n = 0;
+        CHECK_OK(sg_kv_seq_extend(a, TAKE * 16, &err));
+        while (sg_kv_pool_late(pool, AHEAD) && sg_kv_pool_warm(pool, AHEAD))
+            n++;
+        CHECK(!sg_kv_pool_late(pool, AHEAD));
+        most = n > most ? n : most;
+        all += n;
+    }
+    CHECK(most <= 2 * NL * TAKE / AHEAD + 1);
+    CHECK(all >= 200 * TAKE / (2048 / 4 + 1) * 2 * NL / 2);
+    tap_note("at most %d pieces in a step, %d in all", most, all);
+    sg_kv_seq_free(a);
+    sg_kv_pool_close(pool);
+}
+
 static bool open_and_close(void *arg)
 {
     sg_kv_pool *pool = NULL;

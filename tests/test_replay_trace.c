@@ -140,6 +140,8 @@ TEST(a_record_becomes_numbers_a_table_and_a_picture)
     CHECK_NEAR(s.error_p90, 0.9 / 9.9, 1e-5);
     const char *csv = tap_scratch("run.csv"), *svg = tap_scratch("run.svg");
     CHECK_OK(sg_record_write_csv(&r, csv, &err));
+    CHECK_OK(sg_record_write_steps(&r, tap_scratch("steps.csv"), &err));
+    CHECK_FAILS(sg_record_write_steps(&r, "/nowhere/x.csv", &err), SG_E_IO, "nowhere");
     CHECK_OK(sg_record_write_svg(&r, svg, "a <title> & more", "note", 50000, &err));
     CHECK_FAILS(sg_record_write_svg(&r, "/nowhere/x.svg", "t", "n", 0, &err), SG_E_IO, "nowhere");
     sg_record_fini(&r);

@@ -118,6 +118,8 @@ static sg_status check_options(sg_engine *e, const sg_engine_options *o, sg_erro
         return sg_fail(err, SG_E_ARGUMENT, "%d running requests: from 1 to %d", o->max_running, RUNNING_MAX);
     if (o->max_waiting < 0 || o->max_waiting > WAITING_MAX)
         return sg_fail(err, SG_E_ARGUMENT, "%d waiting requests: from 1 to %d", o->max_waiting, WAITING_MAX);
+    if (o->warm_tokens < 0)
+        return sg_fail(err, SG_E_ARGUMENT, "memory of %d tokens to touch: not negative", o->warm_tokens);
     if (!(o->slo_tbt_ms >= 0 && o->slo_tbt_ms <= 1e6))
         return sg_fail(err, SG_E_ARGUMENT, "%g milliseconds between tokens: from 0 to 1000000", o->slo_tbt_ms);
     e->on_step = o->on_step;
@@ -164,6 +166,9 @@ static sg_status set_up(sg_engine *e, const sg_engine_options *o, sg_error *err)
     sg_expect_init(&e->expect);
     sg_engine_expect_guesses(e);
     sg_latency_init(&e->latency);
+    if (o->warm_tokens > 0)
+        while (sg_kv_pool_warm(e->lm.pool, sg_kv_blocks_for(o->warm_tokens, sg_kv_pool_block(e->lm.pool))))
+            ;
     if (e->lm.probe && e->max_running > 1) /* one request alone has no neighbour to be late for */
         sg_engine_probe(e);
     if (!(e->name = sg_engine_name_of(o)))

@@ -302,6 +302,7 @@ static sg_status open_all(real_lm *m, sg_lm *lm, const sg_engine_options *o, int
     uint64_t file = sg_weights_file_bytes(m->weights);
     sg_ledger_hold(lm->ledger, SG_LEDGER_WEIGHTS, file > m->info->dropped_bytes ? file - m->info->dropped_bytes : 0);
     SG_TRY(open_pool(m, lm, o, part, err));
+    sg_kv_pool_workers(m->pool, sg_ops_pool(m->ops));
     note(lm, SG_LEDGER_KV, &at);
     SG_TRY(sg_dict_str(sg_weights_meta(m->weights), "general.name", "", &title, err));
     lm->title = title.data;

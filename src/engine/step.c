@@ -180,8 +180,9 @@ static void step(sg_engine *e)
         fail_work(e, &error);
 }
 
-/* Memory that blocks will want soon is touched a piece at a time, while there is nothing else to do or a little in
- * each step: all layers cross the border to fresh memory in the same step, which then would last a third of a second. */
+/* Memory that blocks will want soon is touched a piece at a time, while there is nothing else to do or a little in each step, and more
+ * where steps take blocks faster than that: all layers cross the border to fresh memory in the same step, which then would last a third
+ * of a second. */
 static void warm(sg_engine *e, bool idle)
 {
     enum { BUSY_US = 1500, AHEAD_BYTES = 256 << 20 };
@@ -192,7 +193,8 @@ static void warm(sg_engine *e, bool idle)
     ahead = ahead < most ? ahead : (int)most;
     if (!e->lm.probe)
         return;
-    while ((idle ? !sg_engine_awaited(e) : sg_clock_us() - start < BUSY_US) && sg_kv_pool_warm(e->lm.pool, ahead))
+    while ((idle ? !sg_engine_awaited(e) : sg_clock_us() - start < BUSY_US || sg_kv_pool_late(e->lm.pool, ahead)) &&
+           sg_kv_pool_warm(e->lm.pool, ahead))
         ;
 }
 

@@ -19,6 +19,7 @@ struct sg_kv_pool {
     int fresh;               /* blocks from here on were never taken */
     int warm, warm_end;      /* blocks below `warm` are touched in all layers; those up to warm_end... */
     int warm_part;           /* ...in so many, K and V counted apart */
+    sg_pool *workers; /* borrowed; NULL: the caller alone */
     sg_dtype type;
     size_t bytes;
     sg_kv_layer *layers;
@@ -143,6 +144,21 @@ static void touch(unsigned char *base, size_t block_bytes, int from, int to)
         *(volatile unsigned char *)(base + at) = 0;
 }
 
+/* Part warm_part + i of the border. */
+static void touch_part(void *arg, int i, int worker)
+{
+    sg_kv_pool *p = arg;
+    int part = p->warm_part + i, from = p->warm > p->fresh ? p->warm : p->fresh;
+    const sg_kv_layer *kv = &p->layers[part / 2];
+    (void)worker;
+    if (part % 2 == 0)
+        touch(kv->k, kv->k_block_bytes, from, p->warm_end);
+    else if (kv->v != kv->k)
+        touch(kv->v, kv->v_block_bytes, from, p->warm_end);
+}
+
+void sg_kv_pool_workers(sg_kv_pool *p, sg_pool *workers) { p->workers = workers; }
+
 bool sg_kv_pool_warm(sg_kv_pool *p, int ahead)
 {
     enum { PIECE = 2 << 20 };
@@ -155,17 +171,26 @@ bool sg_kv_pool_warm(sg_kv_pool *p, int ahead)
         p->warm_end = (int)(from + n);
         p->warm_part = 0;
     }
-    const sg_kv_layer *kv = &p->layers[p->warm_part / 2];
-    int from = p->warm > p->fresh ? p->warm : p->fresh;
-    if (p->warm_part % 2 == 0)
-        touch(kv->k, kv->k_block_bytes, from, p->warm_end);
-    else if (kv->v != kv->k)
-        touch(kv->v, kv->v_block_bytes, from, p->warm_end);
-    if (++p->warm_part == 2 * p->nlayer) {
+    int n = p->workers ? sg_pool_nworker(p->workers) : 1, left = 2 * p->nlayer - p->warm_part;
+    n = n < left ? n : left;
+    if (n > 1)
+        sg_pool_run(p->workers, touch_part, p, n);
+    else
+        touch_part(p, 0, 0);
+    if ((p->warm_part += n) == 2 * p->nlayer) {
         p->warm = p->warm_end;
         p->warm_end = 0;
     }
     return true;
+}
+
+bool sg_kv_pool_late(const sg_kv_pool *p, int ahead)
+{
+    int64_t parts = 2 * p->nlayer, at = p->warm > p->fresh ? p->warm : p->fresh;
+    int64_t left = p->warm_end > p->fresh ? parts - p->warm_part : 0;
+    if (left == 0 && at < (int64_t)p->fresh + ahead && at < p->nblock)
+        left = parts; /* the next border is not begun */
+    return left * ahead > parts * (at - p->fresh);
 }
 
 void sg_kv_pool_ref(sg_kv_pool *p, int32_t block)

@@ -17,6 +17,7 @@
 #ifndef SG_KV_POOL_H
 #define SG_KV_POOL_H
 
+#include "base/pool.h"
 #include "op/op.h"
 
 /* What a layer stores for a position. */
@@ -42,10 +43,17 @@ sg_status sg_kv_pool_open(sg_kv_pool **pool, const sg_kv_spec *layers, int nlaye
                           sg_error *err);
 void sg_kv_pool_close(sg_kv_pool *pool); /* all sequences of it are gone by then */
 
-/* Touch a piece of memory (about 2 MiB) of blocks that were never taken so far, if fewer than `ahead` of them have been touched
- * already; false when there is nothing to do.  At the first touch of memory the system finds, zeroes and maps it; all layers would
- * come to that point in the same step, for a third of a second.  The thread that takes blocks. */
+/* Touch a piece of memory (about 2 MiB), or one on each of the workers, of blocks that were never taken so far, if fewer than `ahead`
+ * of them have been touched already; false when there is nothing to do.  At the first touch of memory the system finds, zeroes and maps
+ * it; all layers would come to that point in the same step, for a third of a second.  The thread that takes blocks and runs the
+ * workers. */
 bool sg_kv_pool_warm(sg_kv_pool *pool, int ahead);
+
+/* Whether warming is behind: of the pieces that one border needs, a larger share is left than of the `ahead` blocks before it. */
+bool sg_kv_pool_late(const sg_kv_pool *pool, int ahead);
+
+/* Who touches: borrowed; NULL, as at first: the calling thread alone. */
+void sg_kv_pool_workers(sg_kv_pool *pool, sg_pool *workers);
 
 int sg_kv_pool_block(const sg_kv_pool *pool); /* positions of a block */
 int sg_kv_pool_nblock(const sg_kv_pool *pool);

@@ -245,6 +245,7 @@ sg_status sg_place_open(sg_place *p, const char *policy, double slo_us, sg_error
     o.max_waiting = 1 << 16;
     o.max_running = o.max_running ? o.max_running : p->o->trace ? TRACE_RUNNING : 0;
     o.ctx = o.ctx ? o.ctx : p->ctx;
+    o.warm_tokens = p->warm_tokens;
     o.on_step = on_step;
     o.on_step_arg = p;
     return sg_engine_open(&p->engine, &o, err);

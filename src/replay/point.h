@@ -18,6 +18,7 @@ typedef struct sg_place {
     double slo_us;           /* the bound that the policy is told; 0: its own choice */
     double give_up_queue_us; /* simulated: see sim.h */
     int max_running, ctx;
+    int warm_tokens; /* real: memory for so many tokens is touched before, as it is after a while of service */
     int64_t most_us; /* real: a run ends after so long, what is left is cancelled; 0: never */
     uint64_t salt; /* real: no two runs have the same prompts, unless their prefixes are equal on purpose */
 } sg_place;

@@ -238,3 +238,17 @@ sg_status sg_record_write_csv(const sg_record *r, const char *path, sg_error *er
     sg_buf_fini(&b);
     return st;
 }
+
+sg_status sg_record_write_steps(const sg_record *r, const char *path, sg_error *err)
+{
+    sg_buf b = SG_BUF_INIT;
+    sg_buf_adds(&b, "start_s,ms,predicted_ms,prompt_rows,decode_rows,draft_rows,running,waiting,preempted\n");
+    for (size_t i = 0; i < r->nstep; i++) {
+        const sg_record_step *s = &r->step[i];
+        sg_buf_addf(&b, "%.6f,%.3f,%.3f,%d,%d,%d,%d,%d,%d\n", seconds(s->start_us), (double)s->us / 1e3, (double)s->predicted_us / 1e3,
+                    (int)s->prompt, (int)s->decode, (int)s->draft, (int)s->running, (int)s->waiting, (int)s->preempted);
+    }
+    sg_status st = write_whole(path, &b, err);
+    sg_buf_fini(&b);
+    return st;
+}

@@ -80,8 +80,9 @@ double sg_quantile(float *v, size_t n, double q);
 /* Add the summary's members to a JSON object. */
 void sg_summary_json(json_t *o, const sg_summary *s);
 
-/* A line for each request. */
+/* A line for each request; a line for each step. */
 sg_status sg_record_write_csv(const sg_record *r, const char *path, sg_error *err);
+sg_status sg_record_write_steps(const sg_record *r, const char *path, sg_error *err);
 
 /* The picture (svg.c).  `title` and `note` are lines of text above it; bound_us: the wanted bound on gaps, 0: none. */
 sg_status sg_record_write_svg(const sg_record *r, const char *path, const char *title, const char *note, double bound_us, sg_error *err);

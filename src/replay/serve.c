@@ -69,6 +69,17 @@ static sg_status load_trace(sg_bench *b, sg_error *err)
     return SG_OK;
 }
 
+/* Memory for the load is touched before it is served, unless the user says otherwise: that is what service is like after a while, and
+ * what a fresh server has to pay for it depends on the machine more than on anything that is compared here. */
+static int tokens_of(const sg_trace *t)
+{
+    enum { MOST = 128 << 10 };
+    int64_t sum = 0;
+    for (size_t i = 0; i < t->n && sum < MOST; i++)
+        sum += t->request[i].prompt + t->request[i].output;
+    return sum < MOST ? (int)sum : MOST;
+}
+
 /* A load of n equal requests that come at once. */
 static sg_status same(sg_trace *t, size_t n, int prompt, int output, sg_error *err)
 {
@@ -216,6 +227,10 @@ sg_status sg_bench_write_files(const sg_bench *b, const char *policy, const sg_s
         output_path(b, b->o->csv, policy, path, sizeof path);
         SG_TRY(sg_record_write_csv(&b->record, path, err));
     }
+    if (b->o->steps) {
+        output_path(b, b->o->steps, policy, path, sizeof path);
+        SG_TRY(sg_record_write_steps(&b->record, path, err));
+    }
     if (!b->o->svg)
         return SG_OK;
     output_path(b, b->o->svg, policy, path, sizeof path);
@@ -315,7 +330,7 @@ static sg_status serve_trace(sg_bench *b, const char *policy, sg_error *err)
     else {
         b->place.give_up_queue_us = b->delay_us;
         SG_TRY(sg_bench_search(b, 0.5, b->place.simulate ? 0.025 : 0.1, &capacity, &s, err));
-        if (capacity > 0 && (b->o->csv || b->o->svg)) /* the files show the run at capacity */
+        if (capacity > 0 && (b->o->csv || b->o->steps || b->o->svg)) /* the files show the run at capacity */
             SG_TRY(sg_bench_point(b, capacity, &s, &good, err));
         offered = capacity;
     }
@@ -474,6 +489,7 @@ sg_status sg_bench_serve(const sg_bench_serve_options *o, sg_error *err)
     sg_status st = check_options(&b, err);
     if (st == SG_OK && o->trace)
         st = load_trace(&b, err);
+    b.place.warm_tokens = o->engine && o->engine->warm_tokens ? o->engine->warm_tokens : tokens_of(&b.trace);
     if (st == SG_OK && (o->simulate || o->capacity) && !b.place.machine.name)
         st = measure_machine(&b, err);
     if (st == SG_OK)
