@@ -13,7 +13,7 @@
 
 static int64_t pp = 512, tg = 128, depth, reps = 3;
 static const char *batch = "1,2,4,8", *only, *shape;
-static bool mixed, engine, as_json;
+static bool mixed, engine, profile, as_json;
 
 static const option options[] = {
     {NULL, "--pp", OPT_INT, &pp, "N", "tokens of the prompt; 0 leaves the test out; default 512"},
@@ -21,6 +21,7 @@ static const option options[] = {
     {NULL, "--batch", OPT_STR, &batch, "1,2,4,8", "sequences that decode together, one test each"},
     {NULL, "--depth", OPT_INT, &depth, "N", "tokens in the sequences before the test; default 0"},
     {NULL, "--reps", OPT_INT, &reps, "N", "runs of each test; default 3"},
+    {NULL, "--profile", OPT_FLAG, &profile, NULL, "also: where a decode step's time goes, op by op"},
     {NULL, "--mixed", OPT_FLAG, &mixed, NULL, "also: rows of all kinds in one step against a step each"},
     {NULL, "--engine", OPT_FLAG, &engine, NULL, "also: decoding through the step loop, with and without guessing ahead (--draft)"},
     {NULL, "--only", OPT_STR, &only, "NAME", "kernel: only this type, or linear, attention, attention_q8_0, ..."},
@@ -76,6 +77,18 @@ static void print_kernel(const json_t *row)
     puts("");
 }
 
+/* A decode step op by op. */
+static void print_profile(const json_t *row)
+{
+    const json_t *op;
+    size_t i;
+    printf("%s batch %d depth %d: a step of %.0f us\n  %-20s %8s %10s %7s %7s %8s\n", word(row, "test"), (int)number(row, "batch"),
+           (int)number(row, "depth"), number(row, "step_us"), "op", "calls", "us", "share", "busy", "GB/s");
+    json_array_foreach(json_object_get(row, "ops"), i, op)
+        printf("  %-20s %8.1f %10.1f %6.1f%% %6.0f%% %8.1f\n", word(op, "op"), number(op, "calls"), number(op, "us"),
+               100 * number(op, "share"), 100 * number(op, "busy"), number(op, "gbps"));
+}
+
 static void print_table(const json_t *root)
 {
     const json_t *m = json_object_get(root, "machine"), *c = json_object_get(m, "ceiling"), *row;
@@ -89,7 +102,9 @@ static void print_table(const json_t *root)
                number(load, "peak_bytes") / 1e6, number(load, "file_bytes") / 1e6);
     json_array_foreach(json_object_get(root, "results"), i, row) {
         const json_t *t = json_object_get(row, "tps");
-        if (json_object_get(row, "ratio"))
+        if (json_object_get(row, "ops"))
+            print_profile(row);
+        else if (json_object_get(row, "ratio"))
             printf("%-24s %9.2f ms, apart or padded %9.2f ms: %.3fx\n", word(row, "test"), number(row, "together_ms"),
                    number(row, "apart_ms"), number(row, "ratio"));
         else if (json_object_get(row, "spec"))
@@ -127,7 +142,7 @@ static int run(const command *self, int argc, char **argv)
         options_usage(self, "--pp, --tg and --depth: from 0 to %d; --reps: from 1 to 64", 1 << 24);
     if (shape && !read_shape(shape, &o))
         options_usage(self, "--shape takes MxNxK, such as 16x4096x4096, or NxK");
-    o.prompt = (int)pp, o.generate = (int)tg, o.depth = (int)depth, o.reps = (int)reps, o.mixed = mixed;
+    o.prompt = (int)pp, o.generate = (int)tg, o.depth = (int)depth, o.reps = (int)reps, o.mixed = mixed, o.profile = profile;
     o.engine = engine, o.draft = model_flag.draft;
     char *text = NULL;
     sg_error err = {0};

@@ -5,6 +5,7 @@
 #include "base/dict.h"
 #include "base/dtype.h"
 #include "base/file.h"
+#include "base/heap.h"
 #include "base/pool.h"
 #include "base/utf8.h"
 
@@ -214,6 +215,73 @@ TEST(dtype_rows)
     CHECK_INT(sg_dtype_row_bytes(SG_Q4_K, 512), 288);
     CHECK_INT(sg_dtype_row_bytes(SG_Q4_0, 33), 0);
     CHECK(sg_dtype_find(4) == NULL && sg_dtype_find(1u << 30) == NULL);
+}
+
+/* Blocks that last lie side by side, are zeroed, are counted, and a chunk that nobody uses any more is gone. */
+TEST(lasting_blocks_share_chunks)
+{
+    enum { N = 40, BYTES = 3000001 };
+    unsigned char *p[N];
+    size_t before = sg_heap_live();
+    int beside = 0;
+    for (int i = 0; i < N; i++) {
+        p[i] = sg_alloc_lasting(BYTES);
+        CHECK(p[i] && (uintptr_t)p[i] % 64 == 0);
+        CHECK(p[i][0] == 0 && p[i][BYTES / 2] == 0 && p[i][BYTES - 1] == 0);
+        memset(p[i], i + 1, BYTES);
+        beside += i && p[i] == p[i - 1] + (BYTES + 63) / 64 * 64;
+    }
+    CHECK(beside >= N - 4); /* 120 MB in chunks of 64 MiB */
+    CHECK(sg_heap_live() - before >= (size_t)N * BYTES);
+    for (int i = 0; i < N; i++)
+        CHECK(p[i][0] == i + 1 && p[i][BYTES - 1] == i + 1);
+    for (int i = 0; i < N; i++)
+        sg_free_lasting(p[(i * 7) % N], BYTES);
+    CHECK_INT(sg_heap_live(), before);
+    unsigned char *big = sg_alloc_lasting(9u << 20), *none = sg_alloc_lasting(0);
+    CHECK(big && none && big[(9u << 20) - 1] == 0);
+    sg_free_lasting(big, 9u << 20);
+    sg_free_lasting(none, 0);
+    sg_free_lasting(NULL, 5);
+    CHECK_INT(sg_heap_live(), before);
+    sg_heap_fail_after(0, false);
+    CHECK(!sg_alloc_lasting(100));
+    sg_heap_cap(before + 1000);
+    CHECK(!sg_alloc_lasting(BYTES));
+    sg_heap_cap(0);
+    CHECK_INT(sg_heap_live(), before);
+}
+
+/* Somebody who watches a pool hears of every run: how many, how long, how long the workers worked. */
+static void burn(void *arg, int task, int worker)
+{
+    (void)task;
+    (void)worker;
+    for (volatile int i = 0; i < 20000; i++)
+        ;
+    atomic_fetch_add((_Atomic int *)arg, 1);
+}
+
+TEST(a_watched_pool_counts_its_runs)
+{
+    sg_pool *p;
+    sg_pool_times t = {0};
+    _Atomic int done = 0;
+    for (int nworker = 1; nworker <= 3; nworker += 2) {
+        CHECK_INT(sg_pool_open(&p, nworker, NULL), SG_OK);
+        t = (sg_pool_times){0};
+        sg_pool_run(p, burn, &done, 8);
+        CHECK_INT(t.runs, 0);
+        sg_pool_watch(p, &t);
+        sg_pool_run(p, burn, &done, 8);
+        sg_pool_run(p, burn, &done, 1);
+        sg_pool_watch(p, NULL);
+        sg_pool_run(p, burn, &done, 8);
+        CHECK_INT(t.runs, 2);
+        CHECK(t.wall_ns > 0 && t.busy_ns > 0 && t.busy_ns <= nworker * t.wall_ns);
+        sg_pool_close(p);
+    }
+    CHECK_INT(done, 50);
 }
 
 TAP_MAIN

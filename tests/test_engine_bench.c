@@ -3,6 +3,8 @@
 #include "segue.h"
 #include "tap.h"
 
+#include <string.h>
+
 static json_t *run(const sg_bench_options *o, sg_error *err)
 {
     char *text = NULL;
@@ -76,6 +78,43 @@ TEST(rows_of_all_kinds_are_timed_together_and_apart)
         const json_t *row = json_array_get(results, i);
         CHECK(json_number_value(json_object_get(row, "together_ms")) > 0);
         CHECK(json_number_value(json_object_get(row, "ratio")) > 0);
+    }
+    json_decref(root);
+}
+
+/* Every op of a step has its row, calls are a whole number of a step, and the rows' times do not pass the step's. */
+TEST(a_step_is_counted_by_op)
+{
+    sg_error err = {0};
+    char path[512];
+    int batch[2] = {1, 3};
+    snprintf(path, sizeof path, "%s/models/segue-default.gguf", tap_source());
+    sg_bench_options o = {.model = path, .threads = 2, .generate = 4, .reps = 1, .batch = batch, .nbatch = 2, .profile = true};
+    json_t *root = run(&o, &err);
+    CHECK(root);
+    json_t *results = json_object_get(root, "results");
+    CHECK_INT(json_array_size(results), 4);
+    for (size_t t = 2; t < 4; t++) {
+        const json_t *row = json_array_get(results, t), *op;
+        size_t i, known = 0;
+        double sum = 0, step = json_number_value(json_object_get(row, "step_us"));
+        CHECK_INT(json_integer_value(json_object_get(row, "batch")), t == 2 ? 1 : 3);
+        json_array_foreach(json_object_get(row, "ops"), i, op)
+        {
+            const char *name = json_string_value(json_object_get(op, "op"));
+            double busy = json_number_value(json_object_get(op, "busy")), calls = json_number_value(json_object_get(op, "calls"));
+            sum += json_number_value(json_object_get(op, "us"));
+            CHECK(busy >= 0 && busy <= 1.01 && calls >= 1);
+            CHECK(calls == (double)(int)calls);
+            known += strcmp(name, "attn_q") == 0 || strcmp(name, "ffn_down") == 0;
+            known += strcmp(name, "attention") == 0 || strcmp(name, "norm") == 0;
+            if (strcmp(name, "head") == 0) {
+                known++;
+                CHECK(calls == 1 && json_number_value(json_object_get(op, "gbps")) > 0);
+            }
+        }
+        CHECK_INT(known, 5);
+        CHECK(sum > 0.99 * step && sum < 1.01 * step); /* "between" is what the others leave */
     }
     json_decref(root);
 }

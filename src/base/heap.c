@@ -5,18 +5,30 @@
  * it takes to notice.  No header is put before the blocks, so a pointer from here can be given to a
  * library that takes malloc and free.
  *
- * Large aligned blocks (packed weights, KV) get mappings of their own on a 2 MiB boundary: huge pages
- * save TLB misses when a decode step streams the whole model.
+ * Large aligned blocks (KV, scratch of steps) get mappings of their own on a 2 MiB boundary.  Blocks that last
+ * (packed weights, most of them smaller than a huge page) lie one after another in chunks:
+ *
+ *     chunk, 64 MiB on a 64 MiB boundary    | head | block | block | ...        | not yet touched |
+ *
+ * so that all but the ends of a model are in huge pages.  A decode step streams the whole model: on 4 KiB pages neither
+ * the processor's prefetcher nor its translations get far.  A block's chunk is found by its address; a chunk goes back when its
+ * last block does, and nothing in it is used again before that.
  */
 #include "base/heap.h"
 
 #include <malloc.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
-enum { MAP_FROM = 4 << 20 };
+enum { MAP_FROM = 4 << 20, HUGE_PAGE = 2 << 20, CHUNK = 64 << 20, CHUNK_MOST = 8 << 20 /* of a block in one */ };
+
+typedef struct chunk {
+    size_t used; /* bytes from its beginning */
+    int blocks;
+} chunk;
 
 static _Atomic size_t live, peak, cap;
 static _Atomic uint64_t calls;
@@ -143,6 +155,25 @@ char *sg_strdup(const char *s)
     return sg_strndup(s, strlen(s));
 }
 
+/* `bytes` of zeros on a boundary of `align`, with huge pages asked for: mapped with room to spare, then cut. */
+static void *map_huge(size_t bytes, size_t align)
+{
+    size_t room = bytes + align;
+    if (room < bytes)
+        return NULL;
+    char *m = mmap(NULL, room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (m == MAP_FAILED)
+        return NULL;
+    size_t head = (size_t)(-(intptr_t)m) & (align - 1);
+    size_t page = 4096, body = (bytes + page - 1) / page * page;
+    if (head)
+        munmap(m, head);
+    if (room - head > body)
+        munmap(m + head + body, room - head - body);
+    madvise(m + head, body, MADV_HUGEPAGE);
+    return m + head;
+}
+
 void *sg_alloc_aligned(size_t align, size_t bytes)
 {
     if (bytes == 0)
@@ -151,25 +182,9 @@ void *sg_alloc_aligned(size_t align, size_t bytes)
         return NULL;
     void *p = NULL;
     if (bytes >= MAP_FROM) {
-        /* Over-map, then cut to a 2 MiB boundary so that huge pages can back it. */
-        size_t room = bytes + (2u << 20);
-        if (room < bytes) {
+        p = map_huge(bytes, HUGE_PAGE);
+        if (!p)
             release(bytes);
-            return NULL;
-        }
-        char *m = mmap(NULL, room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        if (m == MAP_FAILED) {
-            release(bytes);
-            return NULL;
-        }
-        size_t head = (size_t)(-(intptr_t)m) & ((2u << 20) - 1);
-        size_t page = 4096, body = (bytes + page - 1) / page * page;
-        if (head)
-            munmap(m, head);
-        if (room - head > body)
-            munmap(m + head + body, room - head - body);
-        p = m + head;
-        madvise(p, body, MADV_HUGEPAGE);
         return p;
     }
     if (posix_memalign(&p, align, bytes)) {
@@ -191,6 +206,64 @@ void sg_free_aligned(void *p, size_t bytes)
         munmap(p, (bytes + 4095) / 4096 * 4096);
     else
         free(p);
+}
+
+static pthread_mutex_t chunk_lock = PTHREAD_MUTEX_INITIALIZER;
+static chunk *chunk_open; /* where the next block goes; NULL: none */
+
+static size_t lasting_size(size_t bytes) { return (bytes + 63) / 64 * 64; }
+
+/* `size` bytes, a multiple of 64 up to CHUNK_MOST. */
+static void *take_in_chunk(size_t size)
+{
+    void *p = NULL;
+    pthread_mutex_lock(&chunk_lock);
+    if (!chunk_open || chunk_open->used + size > CHUNK) {
+        chunk *c = map_huge(CHUNK, CHUNK);
+        if (c) {
+            c->used = lasting_size(sizeof *c);
+            chunk_open = c;
+        }
+    }
+    if (chunk_open && chunk_open->used + size <= CHUNK) {
+        p = (char *)chunk_open + chunk_open->used;
+        chunk_open->used += size;
+        chunk_open->blocks++;
+    }
+    pthread_mutex_unlock(&chunk_lock);
+    return p;
+}
+
+void *sg_alloc_lasting(size_t bytes)
+{
+    if (bytes > CHUNK_MOST)
+        return sg_alloc_aligned(64, bytes);
+    size_t size = lasting_size(bytes ? bytes : 1);
+    if (!reserve(size))
+        return NULL;
+    void *p = take_in_chunk(size);
+    if (!p)
+        release(size);
+    return p;
+}
+
+void sg_free_lasting(void *p, size_t bytes)
+{
+    if (!p)
+        return;
+    if (bytes > CHUNK_MOST) {
+        sg_free_aligned(p, bytes);
+        return;
+    }
+    release(lasting_size(bytes ? bytes : 1));
+    chunk *c = (chunk *)(void *)((char *)p - ((uintptr_t)p & (CHUNK - 1)));
+    pthread_mutex_lock(&chunk_lock);
+    bool last = --c->blocks == 0;
+    if (last && c == chunk_open)
+        chunk_open = NULL;
+    pthread_mutex_unlock(&chunk_lock);
+    if (last)
+        munmap(c, CHUNK);
 }
 
 size_t sg_heap_live(void) { return atomic_load_explicit(&live, memory_order_relaxed); }

@@ -26,6 +26,12 @@ char *sg_strndup(const char *s, size_t n);
 void *sg_alloc_aligned(size_t align, size_t bytes);
 void sg_free_aligned(void *p, size_t bytes);
 
+/* For blocks that stay as long as a model and are read from end to end (packed weights): zeroed, on a boundary of 64 bytes, and beside
+ * others of their kind, so that small ones are in huge pages too.  Give it back by sg_free_lasting with the same size; the
+ * system has its memory again when its neighbours (64 MiB) are given back as well. */
+void *sg_alloc_lasting(size_t bytes);
+void sg_free_lasting(void *p, size_t bytes);
+
 /* Bytes that are allocated now, and the largest that it has been. */
 size_t sg_heap_live(void);
 size_t sg_heap_peak(void);

@@ -60,6 +60,7 @@ typedef struct account {
 
 typedef struct worker {
     _Alignas(64) _Atomic int next; /* units of this worker's list that are taken */
+    int64_t busy;                  /* in this run, while somebody watches; the caller reads it when nobody is inside */
     sg_pool *pool;
     pthread_t thread;
     int index;
@@ -73,6 +74,7 @@ struct sg_pool {
     const sg_tasks *tasks; /* NULL: equal loads, unit = rank */
     int ntask, ndeal; /* units; workers that they are dealt to */
     account account;
+    sg_pool_times *times; /* NULL: nobody watches */
     _Alignas(64) _Atomic uint32_t epoch;
     _Atomic int sleeping;
     _Atomic bool quit;
@@ -109,10 +111,13 @@ static int work_list(sg_pool *p, int owner, int index)
 static int work(sg_pool *p, int index)
 {
     int done = 0;
+    int64_t t = p->times ? sg_clock_ns() : 0;
     for (int i = 0, owner = index; i < p->ndeal && owner < p->ndeal; i++) {
         done += work_list(p, owner, index);
         owner = owner + 1 < p->ndeal ? owner + 1 : 0;
     }
+    if (p->times)
+        p->workers[index].busy = sg_clock_ns() - t;
     return done;
 }
 
@@ -270,13 +275,17 @@ static int workers_now(sg_pool *p, int64_t now)
     return a->active;
 }
 
-static void run(sg_pool *p, sg_task_fn *fn, void *arg, int ntask, const sg_tasks *tasks)
+void sg_pool_watch(sg_pool *p, sg_pool_times *times) { p->times = times; }
+
+static void run_units(sg_pool *p, sg_task_fn *fn, void *arg, int ntask, const sg_tasks *tasks)
 {
     int64_t t0 = p->nworker > 1 && ntask > 1 ? sg_clock_ns() : 0;
     int ndeal = t0 ? workers_now(p, t0) : 1;
     if (ndeal == 1) {
+        int64_t t = p->times ? sg_clock_ns() : 0;
         for (int i = 0; i < ntask; i++)
             fn(arg, tasks ? sg_tasks_unit(tasks, i) : i, 0);
+        p->workers[0].busy = p->times ? sg_clock_ns() - t : 0;
         return;
     }
     p->fn = fn;
@@ -294,6 +303,22 @@ static void run(sg_pool *p, sg_task_fn *fn, void *arg, int ntask, const sg_tasks
     atomic_fetch_add(&p->epoch, 1); /* close: late workers stay out */
     wait_inside(p);
     keep_account(p, mine, ntask, t0, t1, sg_clock_ns());
+}
+
+static void run(sg_pool *p, sg_task_fn *fn, void *arg, int ntask, const sg_tasks *tasks)
+{
+    if (!p->times) {
+        run_units(p, fn, arg, ntask, tasks);
+        return;
+    }
+    for (int w = 0; w < p->nworker; w++)
+        p->workers[w].busy = 0;
+    int64_t t = sg_clock_ns();
+    run_units(p, fn, arg, ntask, tasks);
+    p->times->wall_ns += sg_clock_ns() - t;
+    p->times->runs++;
+    for (int w = 0; w < p->nworker; w++)
+        p->times->busy_ns += p->workers[w].busy;
 }
 
 void sg_pool_run(sg_pool *p, sg_task_fn *fn, void *arg, int ntask) { run(p, fn, arg, ntask, NULL); }

@@ -29,4 +29,13 @@ void sg_pool_run(sg_pool *pool, sg_task_fn *fn, void *arg, int ntask);
 /* The same for the units of a table, which is ranked first. */
 void sg_pool_run_tasks(sg_pool *pool, sg_task_fn *fn, void *arg, sg_tasks *tasks);
 
+/* What runs have taken, for whoever wants an account (op/profile.h).  Busy is each worker's time from its first unit to the end of
+ * its last; what is left of nworker * wall is waking, waiting for the last unit, and closing. */
+typedef struct sg_pool_times {
+    int64_t runs, wall_ns, busy_ns;
+} sg_pool_times;
+
+/* Add every later run to *times, until another call; NULL: stop.  Without, nothing is counted and no clock is read for it. */
+void sg_pool_watch(sg_pool *pool, sg_pool_times *times);
+
 #endif

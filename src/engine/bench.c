@@ -3,6 +3,7 @@
  *     ceilings   probes on all workers at once: float32, bfloat16 and int8 operations, reading memory
  *     ppN        a prompt of N tokens at once (steps of up to CHUNK rows), logits of the last
  *     tgN        N steps of one token for each of `batch` sequences that hold `depth` tokens already
+ *     profile    the same steps once more, counted by op (op/profile.h)
  *     engine     decoding through the engine beside the bare loop (bench_engine.c)
  *     mixed      rows of all kinds in one step (bench_mixed.c)
  *     kernel     one linear layer, random weights, M rows; attention (bench_attention.c)
@@ -21,6 +22,7 @@
 #include "kernel/probe.h"
 #include "kernel/quant.h"
 #include "model/model.h"
+#include "op/profile.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -201,8 +203,9 @@ static sg_status prompt(bench *b, sg_kv_seq *const *seq, int n, bool logits, sg_
     return SG_OK;
 }
 
-/* One timed run: a prompt of `n` tokens (decode false) or n steps of `batch` sequences, all at `depth`.  Microseconds. */
-static sg_status time_run(bench *b, bool decode, int n, int batch, int depth, int64_t *us, sg_error *err)
+/* One timed run: a prompt of `n` tokens (decode false) or n steps of `batch` sequences, all at `depth`.  Microseconds; counted in a
+ * profile when there is one. */
+static sg_status time_run(bench *b, bool decode, int n, int batch, int depth, int64_t *us, sg_profile *profile, sg_error *err)
 {
     sg_kv_seq *seqs[BATCH_MAX] = {0};
     sg_status st = SG_OK;
@@ -211,12 +214,14 @@ static sg_status time_run(bench *b, bool decode, int n, int batch, int depth, in
         if (st == SG_OK && depth)
             st = prompt(b, &seqs[s], depth, false, err);
     }
+    sg_ops_profile(b->ops, profile);
     int64_t t = sg_clock_us();
     if (st == SG_OK && !decode)
         st = prompt(b, seqs, n, true, err);
     for (int i = 0; decode && i < n && st == SG_OK; i++)
         st = step(b, seqs, batch, 1, true, err);
     *us = sg_clock_us() - t;
+    sg_ops_profile(b->ops, NULL);
     for (int s = 0; s < batch; s++)
         sg_kv_seq_free(seqs[s]);
     return st;
@@ -244,7 +249,7 @@ static sg_status run_test(bench *b, json_t *results, bool decode, int n, int bat
     int reps = o->reps < 1 ? 1 : o->reps > 64 ? 64 : o->reps;
     for (int r = -1; r < reps; r++) {
         int64_t us;
-        SG_TRY(time_run(b, decode, r < 0 && decode && n > 8 ? 8 : n, batch, o->depth, &us, err));
+        SG_TRY(time_run(b, decode, r < 0 && decode && n > 8 ? 8 : n, batch, o->depth, &us, NULL, err));
         if (r >= 0)
             tps[r] = (double)n * batch * 1e6 / (double)(us > 0 ? us : 1);
     }
@@ -258,6 +263,49 @@ static sg_status run_test(bench *b, json_t *results, bool decode, int n, int bat
     return row && json_array_append_new(results, row) == 0 ? SG_OK : sg_fail_nomem(err, "the results");
 }
 
+/* Rows in the order of their first calls: microseconds of a step, the share of the workers' time that was work, and how fast weights
+ * were read. */
+static json_t *profile_json(const sg_profile *p, int nstep, int nworker, double step_us)
+{
+    json_t *rows = json_array();
+    double between = step_us;
+    for (int i = 0; i < p->nrow && rows; i++) {
+        const sg_profile_row *r = &p->row[i];
+        double wall = r->wall_ns > 0 ? (double)r->wall_ns : 1, us = wall / nstep / 1e3;
+        between -= us;
+        json_t *row = json_pack("{s:s, s:f, s:f, s:f, s:f, s:f}", "op", r->name, "calls", (double)r->calls / nstep, "us", rounded(us),
+                                "share", rounded(us / step_us), "busy", rounded((double)r->busy_ns / nworker / wall), "gbps",
+                                rounded((double)r->bytes / wall));
+        if (!row || json_array_append_new(rows, row) != 0) {
+            json_decref(rows);
+            return NULL;
+        }
+    }
+    json_t *row = json_pack("{s:s, s:f, s:f, s:f, s:f, s:f}", "op", "between", "calls", 1.0, "us", rounded(between), "share",
+                            rounded(between / step_us), "busy", 1.0 / nworker, "gbps", 0.0);
+    if (rows && row && json_array_append(rows, row) != 0) {
+        json_decref(rows);
+        rows = NULL;
+    }
+    json_decref(row);
+    return rows;
+}
+
+/* The decode steps of a test, counted by op.  The clock is read some hundred times more in a step than without: its length is given. */
+static sg_status run_profile(bench *b, json_t *results, int n, int batch, const sg_bench_options *o, sg_error *err)
+{
+    sg_profile profile = {0};
+    int64_t us = 0;
+    char name[32];
+    SG_TRY(time_run(b, true, n, batch, o->depth, &us, &profile, err));
+    snprintf(name, sizeof name, "profile%d", n);
+    double step_us = (double)(us > 0 ? us : 1) / n;
+    json_t *rows = profile_json(&profile, n, sg_pool_nworker(sg_ops_pool(b->ops)), step_us);
+    json_t *row = rows ? json_pack("{s:s, s:i, s:i, s:f, s:o}", "test", name, "batch", batch, "depth", o->depth, "step_us",
+                                   rounded(step_us), "ops", rows) : NULL;
+    return row && json_array_append_new(results, row) == 0 ? SG_OK : sg_fail_nomem(err, "the results");
+}
+
 static sg_status run_model(bench *b, json_t *results, const sg_bench_options *o, sg_error *err)
 {
     SG_TRY(open_model(b, o, err)); /* before the probes, whose memory would hide its peak */
@@ -266,6 +314,8 @@ static sg_status run_model(bench *b, json_t *results, const sg_bench_options *o,
         SG_TRY(run_test(b, results, false, o->prompt, 1, o, err));
     for (int i = 0; o->generate && i < o->nbatch; i++)
         SG_TRY(run_test(b, results, true, o->generate, o->batch[i], o, err));
+    for (int i = 0; o->profile && o->generate && i < o->nbatch; i++)
+        SG_TRY(run_profile(b, results, o->generate, o->batch[i], o, err));
     if (o->mixed)
         SG_TRY(sg_bench_mixed(b->model, sg_kv_pool_type(b->pool), BLOCK, o->reps, results, err));
     return o->engine ? sg_bench_engine(results, o, err) : SG_OK;

@@ -259,6 +259,7 @@ static sg_status load_as_f32(sg_loader *ld, sg_linear *out, const sg_tensor *t, 
         return SG_OK;
     sg_linear w = {0};
     SG_TRY(sg_linear_init(&w, ld->m->ops, SG_F32, (int)t->ne[1], (int)t->ne[0], values, bias, ld->err));
+    w.name = "router";
     *out = w;
     return SG_OK;
 }
@@ -279,6 +280,7 @@ sg_status sg_load_linear(sg_loader *ld, sg_linear *out, int l, const char *name,
         return make_linears(ld, out, t, 1, n, k, bias);
     sg_linear w = {0};
     SG_TRY(make_linears(ld, &w, t, 1, n, k, bias));
+    w.name = name;
     *out = w;
     return SG_OK;
 }

@@ -35,6 +35,7 @@ static sg_status load_head(sg_loader *ld)
     SG_TRY(sg_load_vector(ld, &m->output_norm, -1, "output_norm", "weight", m->h.dim, SG_NEED));
     bool tied = !sg_load_have(ld, -1, "output", "weight");
     SG_TRY(sg_load_linear(ld, &m->head, -1, tied ? "token_embd" : "output", m->h.nvocab, m->h.dim, SG_NEED));
+    m->head.name = "head";
     sg_linear_refine(&m->head); /* its error is the logits' error, and it only sees the rows that need them */
     return SG_OK;
 }

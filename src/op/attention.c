@@ -100,7 +100,7 @@ void sg_op_kv_write(sg_ops *ops, const sg_kv_layer *kv, const sg_rows *rows, con
                    k_stride,
                    v_stride,
                    sg_ops_row_step(ops, rows->nrow, 2 * kv->nkv * (kv->dk + kv->dv))};
-    sg_pool_run(ops->pool, write_task, &j, (rows->nrow + j.step - 1) / j.step);
+    sg_ops_run(ops, "kv write", 0, write_task, &j, (rows->nrow + j.step - 1) / j.step);
 }
 
 /* ---- units ------------------------------------------------------------------------- */
@@ -597,9 +597,9 @@ static void run_slab(attention_job *j)
     if (j->heads == 1)
         share_spans(j);
     make_units(j);
-    sg_pool_run_tasks(j->ops->pool, attention_task, j, &j->ops->tasks);
+    sg_ops_run_tasks(j->ops, "attention", 0, attention_task, j, &j->ops->tasks);
     if (!j->plain)
-        sg_pool_run(j->ops->pool, join_task, j, j->ntile);
+        sg_ops_run(j->ops, "attention join", 0, join_task, j, j->ntile);
 }
 
 void sg_op_attention(sg_ops *ops, float *out, size_t out_stride, const float *q, size_t q_stride, const sg_attention *a,

@@ -8,6 +8,8 @@
 
 #include "base/heap.h"
 
+#include <string.h>
+
 sg_status sg_ops_open(sg_ops **out, const sg_ops_options *options, sg_error *err)
 {
     sg_ops *ops = sg_calloc(1, sizeof *ops);
@@ -89,6 +91,54 @@ sg_status sg_ops_reserve(sg_ops *ops, int nrow, int width, sg_error *err)
     return sg_ops_grow(ops, SG_SCRATCH_ACT, act + 4096, err);
 }
 
+/* ---- the account ------------------------------------------------------------------ */
+
+void sg_ops_profile(sg_ops *ops, sg_profile *profile) { ops->profile = profile; }
+
+static sg_profile_row *row_of(sg_profile *p, const char *name)
+{
+    int i = 0;
+    while (i < p->nrow && strcmp(p->row[i].name, name) != 0)
+        i++;
+    if (i == SG_PROFILE_ROWS)
+        return &p->row[i - 1];
+    if (i == p->nrow)
+        p->row[p->nrow++] = (sg_profile_row){.name = name};
+    return &p->row[i];
+}
+
+static void run_counted(sg_ops *ops, const char *name, size_t bytes, sg_task_fn *fn, void *arg, int ntask, sg_tasks *tasks)
+{
+    sg_pool_times t = {0};
+    sg_profile_row *row = row_of(ops->profile, name);
+    sg_pool_watch(ops->pool, &t);
+    if (tasks)
+        sg_pool_run_tasks(ops->pool, fn, arg, tasks);
+    else
+        sg_pool_run(ops->pool, fn, arg, ntask);
+    sg_pool_watch(ops->pool, NULL);
+    row->calls++;
+    row->wall_ns += t.wall_ns;
+    row->busy_ns += t.busy_ns;
+    row->bytes += (int64_t)bytes;
+}
+
+void sg_ops_run(sg_ops *ops, const char *name, size_t bytes, sg_task_fn *fn, void *arg, int ntask)
+{
+    if (ops->profile)
+        run_counted(ops, name, bytes, fn, arg, ntask, NULL);
+    else
+        sg_pool_run(ops->pool, fn, arg, ntask);
+}
+
+void sg_ops_run_tasks(sg_ops *ops, const char *name, size_t bytes, sg_task_fn *fn, void *arg, sg_tasks *tasks)
+{
+    if (ops->profile)
+        run_counted(ops, name, bytes, fn, arg, 0, tasks);
+    else
+        sg_pool_run_tasks(ops->pool, fn, arg, tasks);
+}
+
 int sg_ops_row_step(const sg_ops *ops, int nrow, int work)
 {
     enum { WAKE = 16384 };
@@ -121,5 +171,5 @@ void sg_op_each_row(sg_ops *ops, int nrow, int work, void (*fn)(void *arg, int r
     if (nrow <= 0)
         return;
     each_job j = {fn, arg, nrow, sg_ops_row_step(ops, nrow, work)};
-    sg_pool_run(ops->pool, each_task, &j, (nrow + j.step - 1) / j.step);
+    sg_ops_run(ops, "rows", 0, each_task, &j, (nrow + j.step - 1) / j.step);
 }

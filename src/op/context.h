@@ -8,6 +8,7 @@
 #define SG_OP_CONTEXT_H
 
 #include "op/op.h"
+#include "op/profile.h"
 
 typedef enum sg_scratch_slot {
     SG_SCRATCH_ACT,     /* activation rows in a kernel's form, and pointers to rows (op/linear.c) */
@@ -34,7 +35,13 @@ struct sg_ops {
     unsigned char *worker; /* [nworker][SG_WORKER_BYTES], 64-byte aligned */
     sg_scratch slot[SG_SCRATCH_END];
     sg_tasks tasks; /* of the running op */
+    sg_profile *profile; /* NULL: nothing is counted */
 };
+
+/* A parallel region of ntask equal units, or of the units of a table, counted under `name` when there is a profile; `bytes` of packed
+ * weights are read. */
+void sg_ops_run(sg_ops *ops, const char *name, size_t bytes, sg_task_fn *fn, void *arg, int ntask);
+void sg_ops_run_tasks(sg_ops *ops, const char *name, size_t bytes, sg_task_fn *fn, void *arg, sg_tasks *tasks);
 
 /* Bytes of the attention slot. */
 size_t sg_attention_plan_bytes(void);

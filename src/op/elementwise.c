@@ -28,13 +28,13 @@ static void rows_task(void *arg, int task, int worker)
 }
 
 /* `work` is about the number of simple operations in a row. */
-static void run_rows(sg_ops *ops, rows_job *j, int work)
+static void run_rows(sg_ops *ops, const char *name, rows_job *j, int work)
 {
     if (j->nrow <= 0)
         return;
     j->kernel = sg_row_kernel_find(ops->isa);
     j->step = sg_ops_row_step(ops, j->nrow, work);
-    sg_pool_run(ops->pool, rows_task, j, (j->nrow + j->step - 1) / j->step);
+    sg_ops_run(ops, name, 0, rows_task, j, (j->nrow + j->step - 1) / j->step);
 }
 
 /* ---- norms ------------------------------------------------------------------------ */
@@ -61,7 +61,7 @@ void sg_op_rms_norm(sg_ops *ops, float *out, const float *x, size_t stride, int 
                   .x_stride = stride,
                   .w = w,
                   .a = eps};
-    run_rows(ops, &j, 2 * n * group);
+    run_rows(ops, "norm", &j, 2 * n * group);
 }
 
 static void layer_norm_row(const rows_job *j, int r)
@@ -82,7 +82,7 @@ void sg_op_layer_norm(sg_ops *ops, float *out, const float *x, size_t stride, in
                   .w = w,
                   .b = b,
                   .a = eps};
-    run_rows(ops, &j, 3 * n);
+    run_rows(ops, "norm", &j, 3 * n);
 }
 
 /* ---- activations -------------------------------------------------------------------- */
@@ -112,7 +112,7 @@ void sg_op_glu(sg_ops *ops, float *out, size_t out_stride, const float *gate, si
                   .x_stride = gate_stride,
                   .y = up,
                   .y_stride = up_stride};
-    run_rows(ops, &j, 8 * n);
+    run_rows(ops, "glu", &j, 8 * n);
 }
 
 static void unary_row(const rows_job *j, int r)
@@ -128,7 +128,7 @@ static void unary_row(const rows_job *j, int r)
 void sg_op_unary(sg_ops *ops, float *x, size_t stride, int nrow, int n, sg_unary kind)
 {
     rows_job j = {.row = unary_row, .nrow = nrow, .n = n, .kind = (int)kind, .out = x, .out_stride = stride};
-    run_rows(ops, &j, 16 * n);
+    run_rows(ops, "unary", &j, 16 * n);
 }
 
 /* ---- additions and scales ------------------------------------------------------------ */
@@ -148,7 +148,7 @@ void sg_op_add(sg_ops *ops, float *y, const float *x, int nrow, int n, float sca
                   .x = x,
                   .x_stride = (size_t)n,
                   .a = scale};
-    run_rows(ops, &j, n);
+    run_rows(ops, "add", &j, n);
 }
 
 static void scale_row(const rows_job *j, int r) { j->kernel->scale(j->out + (size_t)r * j->out_stride, j->n, j->a); }
@@ -156,7 +156,7 @@ static void scale_row(const rows_job *j, int r) { j->kernel->scale(j->out + (siz
 void sg_op_scale(sg_ops *ops, float *x, int nrow, int n, float scale)
 {
     rows_job j = {.row = scale_row, .nrow = nrow, .n = n, .out = x, .out_stride = (size_t)n, .a = scale};
-    run_rows(ops, &j, n);
+    run_rows(ops, "scale", &j, n);
 }
 
 static void softcap_row(const rows_job *j, int r)
@@ -167,5 +167,5 @@ static void softcap_row(const rows_job *j, int r)
 void sg_op_softcap(sg_ops *ops, float *x, int nrow, int n, float cap)
 {
     rows_job j = {.row = softcap_row, .nrow = nrow, .n = n, .out = x, .out_stride = (size_t)n, .a = cap};
-    run_rows(ops, &j, 8 * n);
+    run_rows(ops, "softcap", &j, 8 * n);
 }

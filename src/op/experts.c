@@ -116,7 +116,7 @@ static const unsigned char *quantize(sg_ops *ops, const sg_linear *w, unsigned c
         return (const unsigned char *)x;
     }
     act_job j = {ops->isa, w->kernel->act, to, x, sg_act_row_bytes(w->kernel->act, w->k), n, w->k, sg_ops_row_step(ops, n, w->k)};
-    sg_pool_run(ops->pool, act_task, &j, (n + j.step - 1) / j.step);
+    sg_ops_run(ops, "quantise", 0, act_task, &j, (n + j.step - 1) / j.step);
     *stride = j.row_bytes;
     return to;
 }
@@ -191,6 +191,7 @@ static int tiles_in_unit(const pass *p, const sg_linear *w, int nlayer, int nact
 static void run_units(pass *p, sg_task_fn *fn, const sg_linear *w, int nlayer)
 {
     sg_tasks *t = &p->ops->tasks;
+    size_t table_bytes = 0;
     int nactive = 0, nunit = 0, ntile = (w->n + SG_TILE - 1) / SG_TILE;
     for (int e = 0; e < p->e->nexpert; e++)
         nactive += p->first[e + 1] > p->first[e];
@@ -204,14 +205,16 @@ static void run_units(pass *p, sg_task_fn *fn, const sg_linear *w, int nlayer)
                 int n = u.tile1 - u.tile0;
                 size_t bytes = w->packed_bytes / (size_t)ntile * (size_t)(n * nlayer);
                 if (nunit == SG_TASKS_MAX) { /* a table's worth at a time */
-                    sg_pool_run_tasks(p->ops->pool, fn, p, t);
+                    sg_ops_run_tasks(p->ops, nlayer == 2 ? "experts gate up" : "experts down", table_bytes, fn, p, t);
                     sg_tasks_clear(t);
                     nunit = 0;
+                    table_bytes = 0;
                 }
+                table_bytes += bytes;
                 p->units[nunit++] = u;
                 sg_tasks_add(t, sg_load_linear(u.row1 - u.row0, bytes, n * SG_TILE * nlayer, w->k));
             }
-    sg_pool_run_tasks(p->ops->pool, fn, p, t);
+    sg_ops_run_tasks(p->ops, nlayer == 2 ? "experts gate up" : "experts down", table_bytes, fn, p, t);
 }
 
 /* ---- the sum of a row's experts ---------------------------------------------------------- */
@@ -283,5 +286,5 @@ void sg_op_experts(sg_ops *ops, float *out, const float *x, int nrow, const sg_e
     run_units(&p, out_task, e->down, 1);
 
     sum_job sum = {out, p.y, weight, where, nrow, e->dim, k, sg_ops_row_step(ops, nrow, e->dim * k), add};
-    sg_pool_run(ops->pool, sum_task, &sum, (nrow + sum.step - 1) / sum.step);
+    sg_ops_run(ops, "experts sum", 0, sum_task, &sum, (nrow + sum.step - 1) / sum.step);
 }

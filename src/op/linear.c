@@ -84,7 +84,7 @@ sg_status sg_linear_init_using(sg_linear *w, sg_ops *ops, sg_dtype type, int n, 
         int ntile = (n + SG_TILE - 1) / SG_TILE;
         if (__builtin_mul_overflow(p.tile_bytes, (size_t)ntile, &made.packed_bytes))
             return sg_fail_nomem(err, "a packed weight");
-        made.packed = sg_alloc_aligned(64, made.packed_bytes);
+        made.packed = sg_alloc_lasting(made.packed_bytes);
         if (!made.packed)
             return sg_fail_nomem(err, "a packed weight");
         pack_slices(ops, &p, used, arg);
@@ -107,7 +107,7 @@ size_t sg_linear_packed_bytes(const sg_ops *ops, sg_dtype type, int n, int k)
 void sg_linear_fini(sg_linear *w)
 {
     if (w->packed)
-        sg_free_aligned(w->packed, w->packed_bytes);
+        sg_free_lasting(w->packed, w->packed_bytes);
     memset(w, 0, sizeof *w);
 }
 
@@ -247,8 +247,12 @@ static void mul_task(void *arg, int task, int worker)
 static void run_tasks(mul_pass *p, int ntask)
 {
     sg_tasks *t = &p->ops->tasks;
+    const char *name = p->part[0].job->w->name ? p->part[0].job->w->name : "linear";
+    size_t all = 0;
+    for (const part *q = p->part; q < p->part + p->npart; q++)
+        all += q->job->w->packed_bytes;
     if (ntask > SG_TASKS_MAX) {
-        sg_pool_run(p->ops->pool, mul_task, p, ntask);
+        sg_ops_run(p->ops, name, all, mul_task, p, ntask);
         return;
     }
     sg_tasks_clear(t);
@@ -263,7 +267,7 @@ static void run_tasks(mul_pass *p, int ntask)
             }
     }
     SG_ASSERT(t->n == ntask);
-    sg_pool_run_tasks(p->ops->pool, mul_task, p, t);
+    sg_ops_run_tasks(p->ops, name, all, mul_task, p, t);
 }
 
 /* Tiles in a task: about six tasks for each worker over all jobs, but not so few bytes that taking tasks costs. */
@@ -301,7 +305,7 @@ static void run_form(sg_ops *ops, sg_act act, const float *x, size_t x_stride, i
         rows[m] = direct ? (const void *)(x + (size_t)m * x_stride) : memory + (size_t)m * row_bytes;
     if (!direct) {
         act_pass a = {ops->isa, act, x, x_stride, row_bytes, memory, nrow, k, sg_ops_row_step(ops, nrow, nterm * k), nterm == 2, ops};
-        sg_pool_run(ops->pool, act_task, &a, (nrow + a.step - 1) / a.step);
+        sg_ops_run(ops, "quantise", 0, act_task, &a, (nrow + a.step - 1) / a.step);
     }
 
     int ntask = 0, nchunk = (nrow + ROW_CHUNK - 1) / ROW_CHUNK;
@@ -362,5 +366,5 @@ void sg_op_embed(sg_ops *ops, float *out, sg_dtype type, const void *table, int 
     if (nrow <= 0)
         return;
     embed_pass p = {out, table, id, sg_dtype_row_bytes(type, (uint64_t)n), type, n, nrow, sg_ops_row_step(ops, nrow, n * 4), scale};
-    sg_pool_run(ops->pool, embed_task, &p, (nrow + p.step - 1) / p.step);
+    sg_ops_run(ops, "embed", 0, embed_task, &p, (nrow + p.step - 1) / p.step);
 }

@@ -56,6 +56,7 @@ typedef struct sg_linear {
     const sg_linear_kernel *kernel;
     const float *bias; /* [n] or NULL; borrowed */
     bool precise;      /* see sg_linear_refine */
+    const char *name;  /* in profiles (op/profile.h), or NULL; borrowed */
 } sg_linear;
 
 /* Prepare a weight: pack it (all workers) unless the context is exact, which keeps `stored` (borrowed;

@@ -36,7 +36,7 @@ void sg_op_rope_table(sg_ops *ops, sg_rope_table *t, const int32_t *pos, int nro
     if (nrow <= 0)
         return;
     table_job j = {t, pos, inv_freq, factor, nrow, sg_ops_row_step(ops, nrow, 20 * t->rot)};
-    sg_pool_run(ops->pool, table_task, &j, (nrow + j.step - 1) / j.step);
+    sg_ops_run(ops, "rope table", 0, table_task, &j, (nrow + j.step - 1) / j.step);
 }
 
 typedef struct rope_job {
@@ -78,5 +78,5 @@ void sg_op_rope(sg_ops *ops, float *x, size_t stride, int nrow, int nhead, int h
                   offset,
                   sg_ops_row_step(ops, nrow, 3 * nhead * t->rot),
                   t};
-    sg_pool_run(ops->pool, rope_task, &j, (nrow + j.step - 1) / j.step);
+    sg_ops_run(ops, "rope", 0, rope_task, &j, (nrow + j.step - 1) / j.step);
 }
