@@ -13,6 +13,13 @@
  *
  *     every state but QUEUED --> ENDED                   finished, cancelled, failed, engine closed
  *
+ * A cancel is a flag that anybody may set in any state; the loop looks at it once a turn, between two steps, and nowhere
+ * else, so a step never loses a row half-way: who is cancelled in step k is gone before the plan of step k + 1, and what is
+ * drawn in between still goes to the ring.  Whose last token is drawn in that step has ended by itself.  Whoever is
+ * held for a request that ends so looks for what there is in the same turn.
+ *
+ * tests/test_engine_states.c cancels in each state; tests/test_engine_traces.c takes every arrow and no other one.
+ *
  * Admission asks for the blocks that a request is expected to need, not for those of its longest possible answer:
  * most answers end early, and a pool that is reserved for what never comes stands empty.  When the guess was too
  * low and the pool runs out, first the prefix tree gives what nobody uses; then the running request of the least urgent
