@@ -1,8 +1,16 @@
-/* Random traces through the step loop: whatever arrives beside it, is cancelled, preempted, found in the prefix tree or
- * guessed ahead, a request gets the tokens and log-probabilities of running alone, to the bit.
+/* Random traces through the step loop: whatever arrives beside it, is cancelled, preempted, found in the prefix tree, asked for
+ * several times at once (n > 1) or guessed ahead, a request gets the tokens and log-probabilities of running alone, to the bit.
+ *
+ * Drawn for each trace: requests (prompts with common beginnings, greedy and sampled, classes, tenants, name spaces), arrivals, cancels,
+ * slow readers, policy, blocks in the pool, rows of a step, budget, bound on gaps, guessing off, by lookup, by a draft model that is
+ * the same one or another one; over real kernels also the family, the type of keys and values and the number of threads.
  *
  * The expectation does not come from the engine: `alone` computes a request by itself, row by row, with its own pool.  The
- * engine has no thread here; the test takes its turns, so that a seed repeats a trace exactly.
+ * engine has no thread here; the test takes its turns.  A failure prints the state of the generator that repeats the trace, but
+ * for what depends on the clock: a third of the traces let the step-time model learn.
+ *
+ * SEGUE_TRACES=N runs N traces over the fake model, and as many more in proportion over real kernels (2000: 525);
+ * SEGUE_TEST_SEED=random draws others.
  */
 #include "tap.h"
 
@@ -19,6 +27,7 @@ static sg_error err;
 
 typedef struct trace_request {
     sg_request_options options;
+    bool sibling; /* another choice of the request before it (n > 1): all the same but the seed */
     int32_t prompt[LIMIT_MAX];
     int limit;
     int32_t id[LIMIT_MAX]; /* expected */
@@ -30,6 +39,7 @@ typedef struct trace_request {
     int at; /* turn of its arrival */
     int got, cancel_at;
     int pace, asleep; /* events read at once; turns before the reader reads at all */
+    int cached; /* tokens of its prompt that were found computed */
     bool ended, cancelled;
 } trace_request;
 
@@ -67,9 +77,25 @@ static void write_prompt(trace_request *q, const trace_request *before, int nbef
     q->options.nprompt = (size_t)n;
 }
 
+/* Another choice of the request before it, as serve/exchange.c asks for them. */
+static void make_sibling(trace_request *q, const trace_request *before, sg_rng *g)
+{
+    *q = (trace_request){.options = before->options, .limit = before->limit, .sibling = true, .cancel_at = -1, .at = before->at};
+    memcpy(q->prompt, before->prompt, sizeof q->prompt);
+    q->options.prompt = q->prompt;
+    q->options.sampling.seed++;
+    q->pace = sg_rng_below(g, 4) ? 100 : 1 + (int)sg_rng_below(g, 5);
+    q->cancel_at = sg_rng_below(g, 5) ? -1 : (int)sg_rng_below(g, 60);
+}
+
 static void make_request(trace_request *q, const trace_request *before, int nbefore, int nvocab, int answer, sg_rng *g)
 {
+    if (nbefore && sg_rng_below(g, 4) == 0) {
+        make_sibling(q, q - 1, g);
+        return;
+    }
     *q = (trace_request){.options = sg_request_defaults()};
+    q->at = sg_rng_below(g, 3) ? (int)sg_rng_below(g, 60) : 0;
     write_prompt(q, before, nbefore, nvocab, g);
     sg_request_options *o = &q->options;
     o->max_tokens = 1 + (int64_t)sg_rng_below(g, (uint64_t)answer);
@@ -129,6 +155,7 @@ static void read_events(trace_request *q)
             CHECK(ev.finish == (q->cancelled && ev.finish == SG_FINISH_CANCELLED ? SG_FINISH_CANCELLED : q->finish));
             CHECK(ev.finish == SG_FINISH_CANCELLED ? q->got <= q->n : q->got == q->n);
             CHECK(ev.usage.cached_tokens >= 0 && ev.usage.cached_tokens < (int)q->options.nprompt);
+            q->cached = ev.usage.cached_tokens;
             sg_request_free(q->handle);
             q->handle = NULL;
             return;
@@ -142,6 +169,7 @@ typedef struct totals {
     uint64_t transition[SG_REQUEST_NSTATE][SG_REQUEST_NSTATE];
     uint64_t drafted, accepted, drafted_by[SG_DRAFT_NKIND], accepted_by[SG_DRAFT_NKIND];
     uint64_t steps, hits, preemptions, recomputed, waits, evicted, tokens;
+    uint64_t cancels, forks, whole; /* forks: choices beside another one; whole: of them, those that computed one prompt token */
 } totals;
 
 static void add_totals(totals *t, const sg_engine *e)
@@ -189,12 +217,13 @@ static void one_turn(sg_engine *e, bool *idle)
     CHECK(sg_engine_turn(e, idle));
 }
 
-static void run_trace(subject *s, trace_request *q, int n, const sg_engine_options *o, int nblock, int draft_block, int patience,
-                      totals *t)
+static void run_trace(subject *s, trace_request *q, int n, const sg_engine_options *o, int nblock, int draft_block, int max_rows,
+                      int patience, totals *t)
 {
     sg_lm lm;
     sg_engine *e = NULL;
     CHECK_OK(s->open(&lm, nblock, s->arg, &err));
+    lm.max_rows = max_rows;
     CHECK_OK(sg_engine_make_lm(&e, &lm, o, &err));
     if (draft_block) { /* the same model, or one that agrees now and then; with too little memory for all */
         CHECK_OK((draft_block % 2 || !s->open_other ? s->open : s->open_other)(&lm, draft_block, s->arg, &err));
@@ -247,8 +276,12 @@ static void run_trace(subject *s, trace_request *q, int n, const sg_engine_optio
             CHECK_INT(sg_kv_pool_nfree(draft->pool), draft_block);
         add_totals(t, e);
     }
-    for (int i = 0; i < n; i++)
+    for (int i = 0; i < n; i++) {
+        t->cancels += q[i].cancelled;
+        t->forks += q[i].sibling;
+        t->whole += q[i].sibling && q[i].cached == (int)q[i].options.nprompt - 1;
         sg_request_free(q[i].handle);
+    }
     sg_engine_close(e);
 }
 
@@ -259,7 +292,6 @@ static void random_trace(subject *s, int answer, int patience, totals *t, sg_rng
     for (int i = 0; i < n; i++) {
         make_request(&q[i], q, i, s->nvocab, answer, g);
         alone(s, &q[i]);
-        q[i].at = sg_rng_below(g, 3) ? (int)sg_rng_below(g, 60) : 0;
         most = q[i].limit > most ? q[i].limit : most;
     }
     static const char *const specs[] = {"lookup", "off", "auto", "auto"};
@@ -273,7 +305,9 @@ static void random_trace(subject *s, int answer, int patience, totals *t, sg_rng
     int nblock = sg_kv_blocks_for(most, block);
     nblock += (int)sg_rng_below(g, (uint64_t)(sg_rng_below(g, 2) ? 6 : 60));
     int draft_block = strcmp(o.spec, "auto") == 0 ? 1 + (int)sg_rng_below(g, 80) : 0;
-    run_trace(s, q, n, &o, nblock, draft_block, patience, t);
+    int max_rows = sg_rng_below(g, 2) ? 128 : 40 + (int)sg_rng_below(g, 80); /* of a step, at least those of all that may have logits */
+    o.slo_tbt_ms = sg_rng_below(g, 3) ? 0 : 1 + (double)sg_rng_below(g, 30);
+    run_trace(s, q, n, &o, nblock, draft_block, max_rows, patience, t);
 }
 
 static void subject_open(subject *s)
@@ -295,11 +329,11 @@ static void subject_close(subject *s)
 static void note(const char *what, int ntrace, const totals *t)
 {
     tap_note("%s: %d traces, %llu steps, %llu tokens; %llu prompt tokens found, %llu preemptions, %llu tokens recomputed, %llu held, "
-             "%llu blocks evicted, %llu guesses, %llu of them right", what, ntrace, (unsigned long long)t->steps,
-             (unsigned long long)t->tokens, (unsigned long long)t->hits,
+             "%llu blocks evicted, %llu guesses, %llu of them right, %llu cancels, %llu choices beside another, %llu of them with all of its "
+             "prompt", what, ntrace, (unsigned long long)t->steps, (unsigned long long)t->tokens, (unsigned long long)t->hits,
              (unsigned long long)t->preemptions, (unsigned long long)t->recomputed, (unsigned long long)t->waits,
-             (unsigned long long)t->evicted, (unsigned long long)t->drafted,
-             (unsigned long long)t->accepted);
+             (unsigned long long)t->evicted, (unsigned long long)t->drafted, (unsigned long long)t->accepted,
+             (unsigned long long)t->cancels, (unsigned long long)t->forks, (unsigned long long)t->whole);
 }
 
 /* ---- the fake model: many traces ---- */
@@ -347,6 +381,7 @@ TEST(random_traces_give_the_answers_of_running_alone)
     if (n < 500 || tap_failed())
         return;
     CHECK(t.drafted && t.accepted && t.accepted < t.drafted && t.hits && t.preemptions && t.waits && t.evicted && t.recomputed);
+    CHECK(t.cancels && t.forks && t.whole && t.whole < t.forks);
     for (int k = 0; k < SG_DRAFT_NKIND; k++) {
         tap_note("guesses of source %d: %llu, right: %llu", k, (unsigned long long)t.drafted_by[k], (unsigned long long)t.accepted_by[k]);
         CHECK(t.accepted_by[k] && t.accepted_by[k] < t.drafted_by[k]);
@@ -362,7 +397,9 @@ TEST(random_traces_give_the_answers_of_running_alone)
 
 typedef struct tiny {
     const char *path;
-    int nthread, kv; /* 0: f16, 1: bf16 */
+    const char *other; /* the file of another one */
+    int nthread;
+    sg_dtype kv;
     sg_weights *weights;
     sg_ops *ops;
     sg_model *model;
@@ -400,7 +437,7 @@ static sg_status tiny_load(tiny *m, int nblock, sg_error *e)
     SG_TRY(sg_model_load(&m->model, m->weights, m->ops, e));
     SG_TRY(sg_model_reserve(m->model, 128, 32, e));
     const sg_model_info *i = sg_model_info_of(m->model);
-    return sg_kv_pool_open(&m->pool, i->kv, i->nlayer, m->kv ? SG_BF16 : i->kv_type, 16, nblock, e);
+    return sg_kv_pool_open(&m->pool, i->kv, i->nlayer, m->kv, 16, nblock, e);
 }
 
 static sg_status open_tiny(sg_lm *lm, int nblock, void *arg, sg_error *e)
@@ -421,27 +458,63 @@ static sg_status open_tiny(sg_lm *lm, int nblock, void *arg, sg_error *e)
     return SG_OK;
 }
 
+/* A draft model of another family with the same vocabulary. */
+static sg_status open_tiny_other(sg_lm *lm, int nblock, void *arg, sg_error *e)
+{
+    tiny other = *(const tiny *)arg;
+    other.path = other.other;
+    other.kv = SG_F16;
+    return open_tiny(lm, nblock, &other, e);
+}
+
+enum { NFAMILY = 6, NKV = 4 };
+static const char *const families[NFAMILY] = {"llama", "llama-window", "gemma3", "qwen3moe", "gpt-oss", "deepseek2"};
+static const sg_dtype kv_types[NKV] = {SG_F16, SG_BF16, SG_F32, SG_Q8_0};
+enum { KV_Q8 = 3, GEMMA = 2 }; /* heads of 32, which Q8_0 wants, are those of gemma3 */
+
+/* `n` traces with the keys and values of one type: alone with so many threads, in company with other numbers of them. */
+static void traces_of(const char (*path)[64], int family, int kv, int n, totals *t, sg_rng *g)
+{
+    tiny m = {.path = path[family], .other = path[(family + 1) % NFAMILY], .nthread = 1 + (int)sg_rng_below(g, 3), .kv = kv_types[kv]};
+    subject s = {.open = open_tiny, .open_other = open_tiny_other, .arg = &m};
+    subject_open(&s);
+    if (tap_failed())
+        return;
+    for (int i = 0; i < n && !tap_failed(); i++) {
+        sg_rng one = {sg_rng_u64(g)};
+        uint64_t seed = one.state;
+        m.nthread = 1 + (int)sg_rng_below(g, 4);
+        random_trace(&s, 24, 3000, t, &one);
+        if (tap_failed())
+            tap_note("%s, %s, %d threads, trace %d of rng state %llu", families[family], sg_dtype_name(m.kv), m.nthread, i,
+                     (unsigned long long)seed);
+    }
+    subject_close(&s);
+}
+
 TEST(traces_over_real_kernels)
 {
-    static const char *const families[] = {"llama", "llama-window", "gemma3", "qwen3moe", "gpt-oss", "deepseek2"};
-    char path[64];
-    snprintf(path, sizeof path, "/tmp/segue-traces-%d.gguf", (int)getpid());
+    char path[NFAMILY][64];
     sg_rng *g = tap_rng();
-    for (size_t f = 0; f < sizeof families / sizeof families[0] && !tap_failed(); f++) {
-        CHECK_OK(tiny_model_write(path, families[f], g, &err));
-        for (int k = 0; k < 2 && !tap_failed(); k++) {
-            tiny m = {.path = path, .nthread = 1 + k, .kv = k};
-            subject s = {.open = open_tiny, .arg = &m};
-            totals t = {0};
-            subject_open(&s);
-            m.nthread = 2 - k;
-            for (int i = 0; i < 2 && !tap_failed(); i++)
-                random_trace(&s, 30, 3000, &t, g);
-            note(families[f], 2, &t);
-            subject_close(&s);
-        }
+    int n = ntrace(2000) / 80, done = 0; /* of each family and type of keys */
+    n = n < 2 ? 2 : n;
+    for (int f = 0; f < NFAMILY; f++) {
+        snprintf(path[f], sizeof path[f], "/tmp/segue-traces-%d-%d.gguf", (int)getpid(), f);
+        CHECK_OK(tiny_model_write(path[f], families[f], g, &err));
     }
-    remove(path);
+    totals all[NFAMILY] = {0};
+    for (int f = 0; f < NFAMILY && !tap_failed(); f++) {
+        int before = done;
+        for (int kv = 0; kv < NKV && !tap_failed(); kv++) {
+            if (kv == KV_Q8 && f != GEMMA)
+                continue;
+            traces_of(path, f, kv, kv == KV_Q8 ? 3 * n : n, &all[f], g);
+            done += kv == KV_Q8 ? 3 * n : n;
+        }
+        note(families[f], done - before, &all[f]);
+    }
+    for (int f = 0; f < NFAMILY; f++)
+        remove(path[f]);
 }
 
 TAP_MAIN

@@ -137,6 +137,31 @@ TEST(evicts_under_pressure_and_never_what_is_held)
     world_close(&w);
 }
 
+TEST(one_leaf_is_forgotten_for_who_holds_it)
+{
+    world w;
+    static const text x = {.space = 1, .n = 12, .ids = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}};
+    int32_t mine[2], found[2];
+    sg_prefix_end end;
+    CHECK(world_open(&w, 4));
+    mine[0] = sg_kv_pool_take(w.pool);
+    mine[1] = sg_kv_pool_take(w.pool);
+    CHECK(!sg_prefix_forget(w.tree, mine[1])); /* is not there */
+    sg_prefix_insert(w.tree, 1, x.ids, x.n, mine, true, 0);
+    CHECK(!sg_prefix_forget(w.tree, mine[0])); /* another one follows */
+    CHECK_INT(sg_kv_pool_refs(w.pool, mine[1]), 2);
+    CHECK(sg_prefix_forget(w.tree, mine[1]));
+    CHECK(!sg_prefix_forget(w.tree, mine[1]));
+    CHECK_INT(sg_kv_pool_refs(w.pool, mine[1]), 1);
+    CHECK_INT(sg_prefix_match(w.tree, 1, x.ids, x.n, 1, found, &end), 8);
+    CHECK(sg_prefix_forget(w.tree, mine[0])); /* a leaf by now */
+    CHECK_INT(sg_prefix_nblock(w.tree), 0);
+    sg_kv_pool_give(w.pool, mine[0]);
+    sg_kv_pool_give(w.pool, mine[1]);
+    CHECK_INT(sg_kv_pool_nfree(w.pool), 4);
+    world_close(&w);
+}
+
 TEST(often_used_leaves_outlive_recent_ones)
 {
     world w;

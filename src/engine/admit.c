@@ -238,6 +238,20 @@ static sg_gap gap_of(const sg_engine *e, const sg_request *r)
                     .npreempt = r->npreempt, .priority = r->priority, .paused = r->state == SG_REQUEST_PAUSED};
 }
 
+static int64_t had(const sg_engine *e) { return sg_kv_pool_nfree(e->lm.pool) + sg_kv_pool_nidle(e->lm.pool); }
+
+/* Its partly filled last block is shared and there is no block for a copy: when only the tree shares it, the tree lets go.  Else
+ * a request that has the pool to itself could neither write on nor free anything. */
+static void own_tail(sg_engine *e, const sg_request *r)
+{
+    int full = r->seq->len / sg_kv_pool_block(e->lm.pool);
+    if (!e->prefix || had(e) > 0 || full >= r->seq->nblock)
+        return;
+    int32_t last = r->seq->table[full];
+    if (sg_kv_pool_refs(e->lm.pool, last) > 1 && sg_kv_pool_users(e->lm.pool, last) == 1)
+        sg_prefix_forget(e->prefix, last);
+}
+
 /* Running requests; true when all of them are paused. */
 static bool show_running(sg_engine *e)
 {
@@ -256,8 +270,10 @@ static bool show_running(sg_engine *e)
     }
     if (e->draft)
         sg_engine_guess(e);
-    for (int i = 0; i < e->nrunning; i++)
+    for (int i = 0; i < e->nrunning; i++) {
+        own_tail(e, e->running[i]);
         e->gap_running[i] = gap_of(e, e->running[i]);
+    }
     return all_paused;
 }
 
@@ -282,8 +298,6 @@ static void show_waiting(sg_engine *e)
         e->shown[e->nshown++] = r;
     }
 }
-
-static int64_t had(const sg_engine *e) { return sg_kv_pool_nfree(e->lm.pool) + sg_kv_pool_nidle(e->lm.pool); }
 
 void sg_engine_snapshot(sg_engine *e, sg_snapshot *s)
 {

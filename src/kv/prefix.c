@@ -373,6 +373,14 @@ int sg_prefix_guess(const sg_prefix *t, uint64_t space, const int32_t *ids, int 
     return count;
 }
 
+bool sg_prefix_forget(sg_prefix *t, int32_t block)
+{
+    if (t->nodes[block].count == 0 || t->nodes[block].kid != NONE)
+        return false;
+    remove_leaf(t, block);
+    return true;
+}
+
 int sg_prefix_evict(sg_prefix *t, int want)
 {
     int given = 0, nheld = 0;

@@ -45,6 +45,9 @@ int sg_prefix_guess(const sg_prefix *tree, uint64_t space, const int32_t *ids, i
 int sg_prefix_evict(sg_prefix *tree, int want);
 enum { SG_PREFIX_USE_US = 10000000 };
 
+/* Give the tree's reference to one block, whoever holds it too.  False when it is not there or others follow it. */
+bool sg_prefix_forget(sg_prefix *tree, int32_t block);
+
 int sg_prefix_nblock(const sg_prefix *tree); /* blocks that the tree holds */
 
 /* A number that changes whenever a block comes or goes: what a match found still holds while it is the same. */
