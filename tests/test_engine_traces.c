@@ -329,7 +329,7 @@ static void subject_close(subject *s)
 static void note(const char *what, int ntrace, const totals *t)
 {
     tap_note("%s: %d traces, %llu steps, %llu tokens; %llu prompt tokens found, %llu preemptions, %llu tokens recomputed, %llu held, "
-             "%llu blocks evicted, %llu guesses, %llu of them right, %llu cancels, %llu choices beside another, %llu of them with all of its "
+             "%llu blocks evicted, %llu guesses, %llu of them right, %llu cancels, %llu choices beside another, %llu with all of its "
              "prompt", what, ntrace, (unsigned long long)t->steps, (unsigned long long)t->tokens, (unsigned long long)t->hits,
              (unsigned long long)t->preemptions, (unsigned long long)t->recomputed, (unsigned long long)t->waits,
              (unsigned long long)t->evicted, (unsigned long long)t->drafted, (unsigned long long)t->accepted,
