@@ -220,6 +220,8 @@ TEST(linear_kernels_are_right_and_independent_of_the_batch)
             int unit = block == 1 ? 7 : block;
             check_shape((sg_isa)isa, types[t], 16, unit, 1);
             check_shape((sg_isa)isa, types[t], 33, unit * (block == 1 ? 41 : block == 32 ? 9 : 3), 37);
+            if (block == 1) /* more than a second level cache holds at once */
+                check_shape((sg_isa)isa, types[t], 33, 4133, 131);
             for (int i = 0; i < 3; i++, shapes++) {
                 int n = 1 + (int)sg_rng_below(tap_rng(), 80), m = 1 + (int)sg_rng_below(tap_rng(), 70);
                 int k = unit * (1 + (int)sg_rng_below(tap_rng(), block == 1 ? 90 : block == 32 ? 45 : 6));

@@ -11,8 +11,10 @@
  *     tmm0 tmm1   rows  0-15 with W tiles 0, 1      tmm4  A of rows  0-15     tmm6 tmm7   B of W tiles 0, 1
  *     tmm2 tmm3   rows 16-31 with W tiles 0, 1      tmm5  A of rows 16-31
  *
- * Sums that wait in memory while other columns or rows are multiplied were tried and are no faster: a stored tile holds up the loads
- * after it, about 1000 cycles for four tiles.
+ * Measured on a Sapphire Rapids class server, one step of 32 rows, two tiles and both terms, 128 cycles of products: 50 ns from either
+ * cache (160 cycles), 80 to 110 where the weights come from the third level.  So the first 32 rows of a pair of tiles fetch weights some steps
+ * ahead, the rows after them multiply what is near and fetch a part of the next pair.  A stored tile holds up the loads after it, about
+ * 1000 cycles for four tiles: sums wait in memory only where x would not stay in the second level cache.
  *
  * An element of C sees the same products in the same order whatever stands beside it, so the bits do not depend on the
  * number of rows: a single row runs through the same instruction.
@@ -20,7 +22,9 @@
 #include "kernel/amx.h"
 #include "kernel/linear_avx512.h"
 
-enum { STEP_BYTES = 1024, ROWS = 32, NEAR_BYTES = 1 << 20 };
+/* A has 128 bytes for a row and step.  All of it stays in the second level cache up to WHOLE_BYTES; of more, pieces of columns do.
+ * Weights are fetched AHEAD steps before their use.  (segue bench kernel --only bf16 --shape 4096x4096, Sapphire Rapids class.) */
+enum { STEP_BYTES = 1024, ROWS = 256, TILES = 32, STEPS_MIN = 16, AHEAD = 4, WHOLE_BYTES = 3 << 19, PIECE_BYTES = 1 << 20 };
 
 /* An odd number of steps: tiles a power of two apart would share a few sets of the caches. */
 static size_t tile_bytes(int k) { return (size_t)((k + 31) / 32 | 1) * STEP_BYTES; }
@@ -46,65 +50,175 @@ static void configure(int r0, int r1)
     SG_AMX_CONFIGURE(c);
 }
 
-/* r0 + r1 rows with two tiles (or one twice); c [2][32][16] gets the sums. */
-static void block(float (*c)[ROWS][SG_TILE], const uint8_t *x, size_t stride, int r0, bool second, const uint8_t *w0, const uint8_t *w1,
-                  int nstep)
+/* Two tiles' weights of a step, and those of the next pair of tiles. */
+typedef struct weights {
+    const uint8_t *w0, *w1, *next;
+    size_t next_bytes; /* from next to its other tile */
+} weights;
+
+/* Lines of the step AHEAD of step s of n, for rows that are the first to read them. */
+SG_INLINE void fetch_ahead(weights w, int s, int n)
 {
-    const size_t below = (size_t)r0 * stride;
-    SG_AMX_ZERO(0);
-    SG_AMX_ZERO(1);
-    SG_AMX_ZERO(2);
-    SG_AMX_ZERO(3);
-    for (int s = 0; s < nstep; s++) {
-        const uint8_t *a = x + (size_t)s * 64, *rest = a + (size_t)nstep * 64;
-        SG_AMX_LOAD(6, w0 + (size_t)s * STEP_BYTES, 64);
-        SG_AMX_LOAD(4, a, stride);
-        SG_AMX_DOT_BF16(0, 4, 6);
-        SG_AMX_LOAD(7, w1 + (size_t)s * STEP_BYTES, 64);
-        SG_AMX_DOT_BF16(1, 4, 7);
-        SG_AMX_LOAD(4, rest, stride);
-        if (second) {
-            SG_AMX_LOAD(5, a + below, stride);
-            SG_AMX_DOT_BF16(2, 5, 6);
-            SG_AMX_DOT_BF16(3, 5, 7);
-            SG_AMX_LOAD(5, rest + below, stride);
-        }
-        SG_AMX_DOT_BF16(0, 4, 6);
-        SG_AMX_DOT_BF16(1, 4, 7);
-        if (second) {
-            SG_AMX_DOT_BF16(2, 5, 6);
-            SG_AMX_DOT_BF16(3, 5, 7);
-        }
+    const uint8_t *p0 = w.w0 + (size_t)(s + AHEAD) * STEP_BYTES, *p1 = w.w1 + (size_t)(s + AHEAD) * STEP_BYTES;
+    if (s + AHEAD >= n) {
+        p0 = w.next + (size_t)(s + AHEAD - n) * STEP_BYTES;
+        p1 = p0 + w.next_bytes;
     }
-    SG_AMX_STORE(0, c[0][0], 64);
-    SG_AMX_STORE(1, c[1][0], 64);
-    if (second) {
-        SG_AMX_STORE(2, c[0][r0], 64);
-        SG_AMX_STORE(3, c[1][r0], 64);
+#pragma GCC unroll 16
+    for (int i = 0; i < 16; i++) {
+        _mm_prefetch((const char *)p0 + i * 64, _MM_HINT_T0);
+        _mm_prefetch((const char *)p1 + i * 64, _MM_HINT_T0);
     }
 }
 
-/* Rows at equal distances.  They are dealt evenly to pairs of blocks of up to 16: 33 rows are 9, 8, 8 and 8, because a product with one
- * row takes two thirds of the time of one with 16, and a block alone waits for its own sums. */
+/* A share of the next pair's, for rows that come after. */
+SG_INLINE void fetch_next(weights w, int s, int lines)
+{
+    const char *at = (const char *)w.next + (size_t)s * (size_t)lines * 64;
+#pragma GCC unroll 8
+    for (int i = 0; i < lines; i++) {
+        _mm_prefetch(at + i * 64, _MM_HINT_T1);
+        _mm_prefetch(at + w.next_bytes + i * 64, _MM_HINT_T1);
+    }
+}
+
+/* r0 + r1 rows with two tiles over nstep steps; c [2][ROWS][16] gets the sums, or has them added unless `first`.  `lines` of the next
+ * pair's weights a step are fetched, 0: these rows are the first, and fetch their own. */
+SG_INLINE void block(bool second, int lines, bool first, float *c, const uint8_t *x, size_t stride, size_t rest, int r0, weights w,
+                     int nstep)
+{
+    const size_t apart = ROWS * SG_TILE;
+    const size_t below = (size_t)r0 * stride;
+    float *c2 = c + r0 * SG_TILE;
+    if (first) {
+        SG_AMX_ZERO(0);
+        SG_AMX_ZERO(1);
+        SG_AMX_ZERO(2);
+        SG_AMX_ZERO(3);
+    } else {
+        SG_AMX_LOAD(0, c, 64);
+        SG_AMX_LOAD(1, c + apart, 64);
+        if (second) {
+            SG_AMX_LOAD(2, c2, 64);
+            SG_AMX_LOAD(3, c2 + apart, 64);
+        }
+    }
+    for (int s = 0; s < nstep; s++) {
+        const uint8_t *a = x + (size_t)s * 64;
+        SG_AMX_LOAD(6, w.w0 + (size_t)s * STEP_BYTES, 64);
+        SG_AMX_LOAD(7, w.w1 + (size_t)s * STEP_BYTES, 64);
+        SG_AMX_LOAD(4, a, stride);
+        if (second)
+            SG_AMX_LOAD(5, a + below, stride);
+        SG_AMX_DOT_BF16(0, 4, 6);
+        SG_AMX_DOT_BF16(1, 4, 7);
+        if (second) {
+            SG_AMX_DOT_BF16(2, 5, 6);
+            SG_AMX_DOT_BF16(3, 5, 7);
+        }
+        SG_AMX_LOAD(4, a + rest, stride);
+        if (second)
+            SG_AMX_LOAD(5, a + rest + below, stride);
+        SG_AMX_DOT_BF16(0, 4, 6);
+        SG_AMX_DOT_BF16(1, 4, 7);
+        if (second) {
+            SG_AMX_DOT_BF16(2, 5, 6);
+            SG_AMX_DOT_BF16(3, 5, 7);
+        }
+        if (lines)
+            fetch_next(w, s, lines);
+        else
+            fetch_ahead(w, s, nstep);
+    }
+    SG_AMX_STORE(0, c, 64);
+    SG_AMX_STORE(1, c + apart, 64);
+    if (second) {
+        SG_AMX_STORE(2, c2, 64);
+        SG_AMX_STORE(3, c2 + apart, 64);
+    }
+}
+
+/* Rows at equal distances. */
+typedef struct run {
+    const uint8_t *x;
+    size_t stride, rest; /* between rows; from a row's first terms to what they leave */
+    int nrow, nblock, piece; /* piece: steps at a time */
+    int now0, now1; /* rows that the tiles are configured for */
+} run;
+
+/* All rows with nstep steps from s0 on of two tiles; c [2][ROWS][16].  Rows are dealt evenly to pairs of blocks of up to 16: 33 rows are
+ * 9, 8, 8 and 8, because a product with one row takes two thirds of the time of one with 16, and a block alone waits for its own sums. */
+static void pair(run *r, float *c, weights w, int s0, int nstep)
+{
+    const int lines = r->nblock <= 4 ? 8 : r->nblock <= 8 ? 4 : 2;
+    for (int m = 0, b = 0, r0, r1; m < r->nrow; m += r0 + r1, b += 2) {
+        int left = r->nrow - m;
+        r0 = (left + r->nblock - b - 1) / (r->nblock - b);
+        r1 = b + 1 < r->nblock ? (left - r0 + r->nblock - b - 2) / (r->nblock - b - 1) : 0;
+        if (r0 != r->now0 || r1 != r->now1)
+            configure(r0, r1);
+        r->now0 = r0, r->now1 = r1;
+#define BLOCK(second, lines) \
+    block(second, lines, s0 == 0, c + m * SG_TILE, r->x + (size_t)m * r->stride + (size_t)s0 * 64, r->stride, r->rest, r0, w, nstep)
+        if (!r1)
+            BLOCK(false, 0);
+        else if (m == 0)
+            BLOCK(true, 0);
+        else if (lines == 8)
+            BLOCK(true, 8);
+        else if (lines == 4)
+            BLOCK(true, 4);
+        else
+            BLOCK(true, 2);
+        if (m > 0)
+            w.next += (size_t)nstep * (size_t)lines * 64;
+    }
+}
+
+static void store(float *const *out, float (*c)[ROWS][SG_TILE], int nrow, int tile, int tiles, int n)
+{
+    for (int m = 0; m < nrow; m++)
+        for (int t = 0; t < tiles; t++)
+            sg_store_tile_row(out[m], _mm512_load_ps(c[t][m]), tile + t, n);
+}
+
+static run run_of(const uint8_t *const *x, int nrow, int nstep)
+{
+    run r = {.x = x[0], .stride = nrow > 1 ? (size_t)(x[1] - x[0]) : 64, .rest = (size_t)nstep * 64, .nrow = nrow, .piece = nstep};
+    r.nblock = nrow <= 16 ? 1 : (nrow + 31) / 32 * 2;
+    size_t all = (size_t)nrow * (size_t)nstep * 128;
+    if (all > WHOLE_BYTES) {
+        int npiece = (int)((all + PIECE_BYTES - 1) / PIECE_BYTES);
+        r.piece = (nstep + npiece - 1) / npiece;
+        r.piece = r.piece < STEPS_MIN ? STEPS_MIN : r.piece;
+    }
+    return r;
+}
+
+/* Rows at equal distances. */
 static void mul_run(float *const *out, const uint8_t *const *x, int nrow, const void *packed, int tile0, int tile1, int n, int k)
 {
-    _Alignas(64) float c[2][ROWS][SG_TILE];
-    size_t stride = nrow > 1 ? (size_t)(x[1] - x[0]) : 64, bytes = tile_bytes(k);
-    int nblock = nrow <= 16 ? 1 : (nrow + 31) / 32 * 2, now0 = 0, now1 = 0; /* rows that the tiles are configured for */
-    for (int tile = tile0; tile < tile1; tile += 2) {
-        const uint8_t *w0 = (const uint8_t *)packed + (size_t)tile * bytes, *w1 = tile + 1 < tile1 ? w0 + bytes : w0;
-        for (int m = 0, b = 0, r0, r1; m < nrow; m += r0 + r1, b += 2) {
-            int left = nrow - m;
-            r0 = (left + nblock - b - 1) / (nblock - b);
-            r1 = b + 1 < nblock ? (left - r0 + nblock - b - 2) / (nblock - b - 1) : 0;
-            if (r0 != now0 || r1 != now1)
-                configure(r0, r1);
-            now0 = r0, now1 = r1;
-            block(c, x[m], stride, r0, r1 > 0, w0, w1, (k + 31) / 32);
-            for (int i = 0; i < r0 + r1; i++)
-                for (int t = 0; t < 2 && tile + t < tile1; t++)
-                    sg_store_tile_row(out[m + i], _mm512_load_ps(c[t][i]), tile + t, n);
+    _Alignas(64) float c[TILES][ROWS][SG_TILE];
+    size_t bytes = tile_bytes(k);
+    int nstep = (k + 31) / 32;
+    run r = run_of(x, nrow, nstep);
+    const bool whole = r.piece >= nstep;
+    for (int t0 = tile0; t0 < tile1; t0 += TILES) {
+        int tiles = tile1 - t0 < TILES ? tile1 - t0 : TILES;
+        const uint8_t *start = (const uint8_t *)packed + (size_t)t0 * bytes;
+        for (int s0 = 0; s0 < nstep; s0 += r.piece) {
+            int steps = nstep - s0 < r.piece ? nstep - s0 : r.piece;
+            for (int t = 0; t < tiles; t += 2) {
+                const uint8_t *at = start + (size_t)t * bytes + (size_t)s0 * STEP_BYTES;
+                bool last = t + 2 >= tiles;
+                weights w = {at, t + 1 < tiles ? at + bytes : at, last ? start + (size_t)(s0 + steps) * STEP_BYTES : at + 2 * bytes, bytes};
+                pair(&r, c[whole ? 0 : t][0], w, s0, steps);
+                if (whole)
+                    store(out, c, nrow, t0 + t, last ? tiles - t : 2, n);
+            }
         }
+        if (!whole)
+            store(out, c, nrow, t0, tiles, n);
     }
     SG_AMX_RELEASE();
 }
@@ -112,13 +226,11 @@ static void mul_run(float *const *out, const uint8_t *const *x, int nrow, const 
 static void mul(float *const *out, const void *const *x, int nrow, const void *packed, int tile0, int tile1, int n, int k)
 {
     const uint8_t *const *row = (const uint8_t *const *)x;
-    size_t fit = NEAR_BYTES / sg_act_row_bytes(SG_ACT_BF16, k) / ROWS * ROWS;
-    int most = fit < ROWS ? ROWS : (int)fit; /* rows that stay in the second level cache while the weights pass */
-    for (int m = 0, run; m < nrow; m += run) {
-        run = nrow - m < 2 ? nrow - m : 2;
-        while (m + run < nrow && run < most && row[m + run] - row[m + run - 1] == row[m + 1] - row[m])
-            run++;
-        mul_run(out + m, row + m, run, packed, tile0, tile1, n, k);
+    for (int m = 0, rows; m < nrow; m += rows) {
+        rows = nrow - m < 2 ? nrow - m : 2;
+        while (m + rows < nrow && rows < ROWS && row[m + rows] - row[m + rows - 1] == row[m + 1] - row[m])
+            rows++;
+        mul_run(out + m, row + m, rows, packed, tile0, tile1, n, k);
     }
 }
 

@@ -279,6 +279,7 @@ static int tiles_in_task(const sg_linear *w, int total_tiles, int nrow, int nwor
         size_t least = (size_t)TASK_BYTES / (size_t)(nrow < 16 ? nrow : 16) / tile;
         step = (size_t)step < least ? (int)least : step;
     }
+    step += step > 1 && step % 2; /* kernels take two tiles at a time */
     return step < 1 ? 1 : step > TASK_TILES ? TASK_TILES : step;
 }
 
