@@ -19,7 +19,7 @@ static bool simulate, capacity, whole_blocks, as_json;
 static const option options[] = {
     {NULL, "--trace", OPT_STR, &trace, "F",
      "requests to serve: CSV or JSON lines with lengths (and arrivals); mix: 70 % short, 30 % long prompts; "
-     "agents: turns of tasks that share tools and history"},
+     "agents: turns of tasks that share tools and history; a folder of ServeGen's chunk-N-trace.csv and chunk-N-dataset.json"},
     {NULL, "--stall", OPT_INT, &stall, "P", "instead: streams decode while a prompt of P tokens arrives"},
     {NULL, "--streams", OPT_INT, &streams, "N", "streams of --stall; default 4"},
     {NULL, "--policy", OPT_STR, &policies, "A,B",

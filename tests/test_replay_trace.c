@@ -4,6 +4,9 @@
 #include "replay/record.h"
 #include "replay/trace.h"
 
+#include <stdlib.h>
+#include <unistd.h>
+
 static sg_error err;
 
 static sg_status parse(sg_trace *t, const char *text) { return sg_trace_parse(t, text, strlen(text), "t", 0, &err); }
@@ -102,6 +105,170 @@ TEST(reads_the_published_traces)
         CHECK_INT(t.timed, files[i].timed);
         sg_trace_fini(&t);
     }
+}
+
+/* ---- ServeGen's descriptions ---- */
+
+static const char windows[] = "0,2,1.0,Gamma,1.0,0.5\n600,0,0,,0,0\r\n1200,4,0.5,Weibull,2.1,0.28\n1800,0,0,,0,0\n";
+static const char periods[] = "{\"1200\": {\"input_tokens\": \"{50: 1.0}\", \"output_tokens\": \"{7: 0.5, 9: 0.5}\", \"other\": \"{}\"},"
+                              "\"0\": {\"input_tokens\": \"{ 10: 0.25, 30 : 0.75 }\", \"output_tokens\": \"{5: 2}\"}}";
+
+static sg_status describe(sg_trace *t, const char *csv, const char *json, size_t max)
+{
+    return sg_servegen_add(t, csv, strlen(csv), json, strlen(json), 3, max, "client", &err);
+}
+
+TEST(draws_requests_from_descriptions)
+{
+    sg_trace t = {0}, again = {0};
+    CHECK_OK(describe(&t, windows, periods, 0));
+    size_t early = 0, late = 0, small = 0, nine = 0;
+    for (size_t i = 0; i < t.n; i++) {
+        const sg_trace_request *r = &t.request[i];
+        double at = (double)r->arrival_us * 1e-6;
+        bool first = at < 600;
+        CHECK(first || (at >= 1200 && at < 1800)); /* nobody comes in the empty windows */
+        CHECK(!i || r->arrival_us >= r[-1].arrival_us);
+        CHECK(first ? (r->prompt == 10 || r->prompt == 30) && r->output == 5 : r->prompt == 50 && (r->output == 7 || r->output == 9));
+        early += first;
+        late += !first;
+        small += r->prompt == 10;
+        nine += r->output == 9;
+    }
+    CHECK_NEAR((double)early, 1200, 150); /* 600 s times the rate */
+    CHECK_NEAR((double)late, 2400, 150);
+    CHECK_NEAR((double)small / (double)early, 0.25, 0.06);
+    CHECK_NEAR((double)nine / (double)late, 0.5, 0.06);
+    CHECK_OK(describe(&again, windows, periods, 50));
+    CHECK_INT(again.n, 50);
+    CHECK(memcmp(again.request, t.request, 50 * sizeof *t.request) == 0); /* the same ones every time */
+    sg_trace_fini(&t);
+    sg_trace_fini(&again);
+}
+
+TEST(refuses_hostile_descriptions)
+{
+    static const struct {
+        const char *windows, *periods, *why;
+    } bad[] = {
+        {"", periods, "no windows"},
+        {"x", periods, "line 1"},
+        {"0,1,1,Gamma,1", periods, "line 1"},
+        {"0,1,1,Gamma,1,1,1", periods, "line 1"},
+        {"0,1,1,Pareto,1,1", periods, "Gamma or Weibull"},
+        {"0,1,1,,1,1", periods, "Gamma or Weibull"},
+        {"0,1,1,Gamma,0,1", periods, "shape"},
+        {"0,1,1,Weibull,1e-9,1", periods, "shape"},
+        {"0,1,1,Gamma,nan,1", periods, "shape"},
+        {"0,nan,1,Gamma,1,1", periods, "windows must"},
+        {"0,-1,1,Gamma,1,1", periods, "windows must"},
+        {"0,1e99,1,Gamma,1,1", periods, "windows must"},
+        {"-600,1,1,Gamma,1,1", periods, "windows must"},
+        {"600,1,1,Gamma,1,1\n600,1,1,Gamma,1,1", periods, "line 2"},
+        {"600,1,1,Gamma,1,1\n0,1,1,Gamma,1,1", periods, "line 2"},
+        {windows, "", "client"},
+        {windows, "[]", "no object"},
+        {windows, "{}", "no lengths"},
+        {windows, "{\"x\": {}}", "is no second"},
+        {windows, "{\"1e99\": {}}", "is no second"},
+        {windows, "{\"0\": 5}", "no text"},
+        {windows, "{\"0\": {\"input_tokens\": \"[1]\"}}", "no text"},
+        {windows, "{\"0\": {\"input_tokens\": \"{\"}}", "instead of tokens"},
+        {windows, "{\"0\": {\"input_tokens\": \"{5\"}}", "instead of tokens"},
+        {windows, "{\"0\": {\"input_tokens\": \"{5:\"}}", "instead of a share"},
+        {windows, "{\"0\": {\"input_tokens\": \"{5: 1 6: 1}\"}}", "instead of a comma"},
+        {windows, "{\"0\": {\"input_tokens\": \"{-5: 1}\"}}", "-5 tokens"},
+        {windows, "{\"0\": {\"input_tokens\": \"{1e12: 1}\"}}", "tokens with"},
+        {windows, "{\"0\": {\"input_tokens\": \"{5: -1}\"}}", "share of -1"},
+        {windows, "{\"0\": {\"input_tokens\": \"{5: nan}\"}}", "share of"},
+        {windows, "{\"0\": {\"input_tokens\": \"{5: 0}\", \"output_tokens\": \"{5: 1}\"}}", "no lengths"},
+        {windows, "{\"0\": {\"input_tokens\": \"{}\", \"output_tokens\": \"{}\"}}", "no lengths"},
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        sg_trace t = {0};
+        CHECK_FAILS(describe(&t, bad[i].windows, bad[i].periods, 10), SG_E_FORMAT, bad[i].why);
+        sg_trace_fini(&t);
+    }
+    sg_trace t = {0}; /* a million a second for a day */
+    CHECK_FAILS(describe(&t, "0,1e6,1,Gamma,1,1\n86400,0,0,,0,0\n", periods, 0), SG_E_LIMIT, "--requests");
+    sg_trace_fini(&t);
+}
+
+static bool describe_once(void *arg)
+{
+    (void)arg;
+    sg_trace t = {0};
+    bool ok = describe(&t, windows, periods, 600) == SG_OK;
+    sg_trace_fini(&t);
+    return ok;
+}
+
+TEST(descriptions_survive_failing_allocations) { CHECK_ALLOC_LOOP(describe_once, NULL); }
+
+static bool write_file(const char *path, const char *text)
+{
+    FILE *f = fopen(path, "w");
+    if (!f)
+        return false;
+    fputs(text, f);
+    return fclose(f) == 0;
+}
+
+TEST(reads_a_folder_of_clients)
+{
+    char dir[] = "/tmp/segue-clients-XXXXXX", path[4][128];
+    static const char *const names[] = {"chunk-0-trace.csv", "chunk-0-dataset.json", "chunk-12-trace.csv", "chunk-12-dataset.json"};
+    sg_trace t;
+    CHECK(mkdtemp(dir));
+    CHECK_FAILS(sg_trace_read(&t, dir, 0, &err), SG_E_FORMAT, "without chunk-N");
+    for (int i = 0; i < 4; i++) {
+        snprintf(path[i], sizeof path[i], "%s/%s", dir, names[i]);
+        CHECK(write_file(path[i], i % 2 ? periods : windows));
+    }
+    CHECK_OK(sg_trace_read(&t, dir, 0, &err));
+    CHECK(t.timed && t.n > 6400 && t.n < 8000 && t.request[0].arrival_us == 0);
+    size_t n = t.n;
+    sg_trace_fini(&t);
+    CHECK_OK(sg_trace_read(&t, path[2], 0, &err)); /* one of them */
+    CHECK(t.n > n / 3 && t.n < n);
+    sg_trace_fini(&t);
+    CHECK_OK(sg_trace_read(&t, dir, 10, &err));
+    CHECK(t.n == 10 && t.request[9].arrival_us < 60000000);
+    sg_trace_fini(&t);
+    remove(path[3]);
+    CHECK_FAILS(sg_trace_read(&t, dir, 0, &err), SG_E_IO, "chunk-12-dataset.json");
+    for (int i = 0; i < 3; i++)
+        remove(path[i]);
+    remove(dir);
+}
+
+TEST(reads_the_published_clients)
+{
+    char dir[] = "/tmp/segue-servegen-XXXXXX", command[4600], path[128];
+    sg_trace t;
+    if (!tap_shared()) {
+        tap_skip("no shared data");
+        return;
+    }
+    CHECK(mkdtemp(dir));
+    snprintf(command, sizeof command, "tar xzf '%s/data/traces/servegen-reason-deepseek-r1.tar.gz' -C %s 2>/dev/null", tap_shared(), dir);
+    bool there = system(command) == 0;
+    if (there) {
+        snprintf(path, sizeof path, "%s/reason/deepseek-r1", dir);
+        sg_status st = sg_trace_read(&t, path, 20000, &err);
+        if (st != SG_OK)
+            tap_fail(__FILE__, __LINE__, "%s", err.text);
+        else {
+            double s = (double)t.request[t.n - 1].arrival_us * 1e-6;
+            tap_note("%zu requests in %.0f s", t.n, s);
+            if (t.n != 20000 || s < 800 || s > 1600) /* the described rates begin at 15 to 20 a second */
+                tap_fail(__FILE__, __LINE__, "%zu requests in %.0f s", t.n, s);
+            sg_trace_fini(&t);
+        }
+    } else
+        tap_skip("the archive is not there, or no tar");
+    snprintf(command, sizeof command, "rm -rf %s", dir);
+    CHECK(system(command) == 0);
 }
 
 /* Turns of a task begin with the turns before them, token by token. */

@@ -26,7 +26,7 @@ void sg_trace_fini(sg_trace *t)
     *t = (sg_trace){0};
 }
 
-static bool grow(void **data, size_t *cap, size_t n, size_t size)
+bool sg_trace_grow(void **data, size_t *cap, size_t n, size_t size)
 {
     if (n < *cap)
         return true;
@@ -39,12 +39,12 @@ static bool grow(void **data, size_t *cap, size_t n, size_t size)
     return true;
 }
 
-static sg_status add(sg_trace *t, sg_trace_request r, const char *what, size_t line, sg_error *err)
+sg_status sg_trace_add(sg_trace *t, sg_trace_request r, const char *what, size_t line, sg_error *err)
 {
     if (r.prompt < 1 || r.prompt > SG_TRACE_TOKENS_MAX || r.output < 0 || r.output > SG_TRACE_TOKENS_MAX)
         return sg_fail(err, SG_E_FORMAT, "%s: line %zu: %d prompt and %d output tokens", what, line, (int)r.prompt, (int)r.output);
     r.output = r.output ? r.output : 1; /* answers of no tokens were recorded: one is drawn and it ends */
-    if (!grow((void **)&t->request, &t->cap, t->n, sizeof *t->request))
+    if (!sg_trace_grow((void **)&t->request, &t->cap, t->n, sizeof *t->request))
         return sg_fail_nomem(err, what);
     t->request[t->n++] = r;
     return SG_OK;
@@ -159,7 +159,7 @@ static sg_status read_row(sg_trace *t, const columns *c, const char *line, const
     }
     if (!good || seen != 2)
         return sg_fail(err, SG_E_FORMAT, "%s: line %zu: a field is missing or no number", what, number);
-    return add(t, r, what, number, err);
+    return sg_trace_add(t, r, what, number, err);
 }
 
 /* ---- JSON lines ---- */
@@ -183,13 +183,13 @@ static sg_status read_object(sg_trace *t, const json_t *o, const char *what, siz
     sg_trace_request r = {.arrival_us = (int64_t)(ms * 1000), .prompt = (int32_t)np, .output = (int32_t)no, .hash = t->nhash};
     size_t i;
     json_array_foreach(hashes, i, h) {
-        if (!grow((void **)&t->hash, &t->caphash, t->nhash, sizeof *t->hash))
+        if (!sg_trace_grow((void **)&t->hash, &t->caphash, t->nhash, sizeof *t->hash))
             return sg_fail_nomem(err, what);
         t->hash[t->nhash++] = (int64_t)json_integer_value(h);
     }
     r.nhash = (int32_t)(t->nhash - r.hash);
     t->timed = t->timed || at;
-    return add(t, r, what, number, err);
+    return sg_trace_add(t, r, what, number, err);
 }
 
 static sg_status read_json(sg_trace *t, const char *line, size_t n, const char *what, size_t number, sg_error *err)
@@ -239,6 +239,15 @@ static sg_status read_lines(sg_trace *t, const char *text, size_t n, const char 
     return SG_OK;
 }
 
+/* Requests in order, time from 0. */
+static void settle(sg_trace *t)
+{
+    if (t->timed && t->n)
+        qsort(t->request, t->n, sizeof *t->request, by_arrival);
+    for (size_t i = t->n; i-- > 0;)
+        t->request[i].arrival_us -= t->request[0].arrival_us;
+}
+
 sg_status sg_trace_parse(sg_trace *trace, const char *text, size_t n, const char *what, size_t max, sg_error *err)
 {
     sg_trace t = {0};
@@ -247,16 +256,32 @@ sg_status sg_trace_parse(sg_trace *trace, const char *text, size_t n, const char
         sg_trace_fini(&t);
         return st;
     }
-    if (t.timed)
-        qsort(t.request, t.n, sizeof *t.request, by_arrival);
-    for (size_t i = t.n; i-- > 0;)
-        t.request[i].arrival_us -= t.request[0].arrival_us;
+    settle(&t);
+    *trace = t;
+    return SG_OK;
+}
+
+/* Clients by descriptions: each has its own first `max` requests, together they have more. */
+static sg_status read_clients(sg_trace *trace, const char *path, size_t max, sg_error *err)
+{
+    sg_trace t = {.timed = true};
+    sg_status st = sg_servegen_read(&t, path, max, err);
+    if (st == SG_OK && !t.n)
+        st = sg_fail(err, SG_E_FORMAT, "%s: no requests", path);
+    if (st != SG_OK) {
+        sg_trace_fini(&t);
+        return st;
+    }
+    settle(&t);
+    t.n = max && t.n > max ? max : t.n;
     *trace = t;
     return SG_OK;
 }
 
 sg_status sg_trace_read(sg_trace *trace, const char *path, size_t max, sg_error *err)
 {
+    if (sg_servegen_is(path))
+        return read_clients(trace, path, max, err);
     char *text;
     size_t n;
     SG_TRY(sg_file_read(path, FILE_MAX, &text, &n, err));
@@ -272,7 +297,7 @@ sg_status sg_trace_mix(sg_trace *trace, size_t n, uint64_t seed, sg_error *err)
     for (size_t i = 0; i < n; i++) {
         bool large = sg_rng_below(&r, 10) < 3;
         int prompt = large ? 1024 + (int)sg_rng_below(&r, 1025) : 32 + (int)sg_rng_below(&r, 97);
-        sg_status st = add(&t, (sg_trace_request){.prompt = prompt, .output = 32 + (int32_t)sg_rng_below(&r, 33)}, "mix", i, err);
+        sg_status st = sg_trace_add(&t, (sg_trace_request){.prompt = prompt, .output = 32 + (int32_t)sg_rng_below(&r, 33)}, "mix", i, err);
         if (st != SG_OK) {
             sg_trace_fini(&t);
             return st;
@@ -298,11 +323,11 @@ static sg_status add_turn(sg_trace *t, int tools, int task, int length, int answ
     enum { TOOLS_BLOCKS = 6 };
     sg_trace_request q = {.prompt = length, .output = answer, .hash = t->nhash};
     for (int b = 0; b * SG_TRACE_HASH_TOKENS < length; b++, q.nhash++) {
-        if (!grow((void **)&t->hash, &t->caphash, t->nhash, sizeof *t->hash))
+        if (!sg_trace_grow((void **)&t->hash, &t->caphash, t->nhash, sizeof *t->hash))
             return sg_fail_nomem(err, "a load");
         t->hash[t->nhash++] = b < TOOLS_BLOCKS ? 1000 + tools * 100 + b : 1000000 + (int64_t)task * 1000 + b;
     }
-    return add(t, q, "agents", i, err);
+    return sg_trace_add(t, q, "agents", i, err);
 }
 
 sg_status sg_trace_agents(sg_trace *trace, size_t n, uint64_t seed, sg_error *err)

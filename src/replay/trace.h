@@ -8,6 +8,9 @@
  *     output    GeneratedTokens, num_decode_tokens, output_tokens, output_length
  *     prefix    hash_ids (JSON): one number for each 512 tokens of the prompt; equal numbers, equal tokens
  *
+ * A folder with chunk-N-trace.csv and chunk-N-dataset.json, or one chunk-N-trace.csv with the other beside it, is a description of
+ * clients (ServeGen): arrivals and lengths are drawn from it, the same ones every time.
+ *
  * Other columns are passed over.  Rows come in order of arrival, which begins at 0.
  */
 #ifndef SG_REPLAY_TRACE_H
@@ -37,6 +40,17 @@ sg_status sg_trace_read(sg_trace *trace, const char *path, size_t max, sg_error 
 /* The same from memory; `what` names it in errors. */
 sg_status sg_trace_parse(sg_trace *trace, const char *text, size_t n, const char *what, size_t max, sg_error *err);
 void sg_trace_fini(sg_trace *trace);
+
+/* For readers: one more request (SG_E_FORMAT with the line when its lengths are out of range), and room for element n of an array. */
+sg_status sg_trace_add(sg_trace *trace, sg_trace_request request, const char *what, size_t line, sg_error *err);
+bool sg_trace_grow(void **data, size_t *cap, size_t n, size_t size);
+
+/* servegen.c: add the requests that a client's description says, at most `max` (0: all, up to four million).  Unsorted, times as
+ * described. */
+sg_status sg_servegen_add(sg_trace *trace, const char *windows, size_t nwindows, const char *periods, size_t nperiods, uint64_t seed,
+                          size_t max, const char *what, sg_error *err);
+bool sg_servegen_is(const char *path); /* a folder, or a file of windows with the other file beside it */
+sg_status sg_servegen_read(sg_trace *trace, const char *path, size_t max, sg_error *err);
 
 /* A made-up load: n requests, 30 % of them with prompts of 1024 to 2048 tokens, the rest of 32 to 128; answers of 32
  * to 64.  The mix that PEERS measures servers with. */
