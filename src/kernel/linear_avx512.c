@@ -4,9 +4,13 @@
  * [16 rows of W][4 columns]; each is unpacked once and multiplied with four broadcast activations of every
  * row of x:
  *
- *     dot[m]  = -zero * sum(x)                      from the activations' own sums, exact
+ *     dot[m]  = MAGIC - zero * sum(x)               from the activations' own sums, exact; MAGIC: linear_wide.h
  *     dot[m] += VPDPBUSD(codes v, x[m][4v .. 4v+3])  v = 0 .. 7
- *     acc[m]  = fma(float(dot[m]) * scale, d[m], acc[m]);   minimum: acc[m] = fma(offset, sx[m], acc[m])
+ *     acc[m]  = fma(dot[m] * scale, d[m], acc[m]);   minimum: acc[m] = fma(offset, sx[m], acc[m])
+ *
+ * One or two rows take four tiles side by side, three to six rows two: four streams from memory reach a quarter more than one
+ * (as the probe's do), each broadcast serves all tiles, and what comes after a tile is the tiles NT further on, so that is what is
+ * fetched ahead.
  *
  * More rows: levels are unpacked to bytes once for up to 256 rows (linear_wide.h).  The integers are exact and the float
  * operations are the same, so both ways, and the AMX table's, give the same bits.
@@ -60,79 +64,157 @@ SG_INLINE void small_min(sg_dtype type, int MB, __m512 *acc, const uint8_t *cons
     }
 }
 
-/* One tile with MB rows. */
-SG_INLINE void small_tile(sg_dtype type, int MB, __m512 *acc, const uint8_t *const *x, act_offsets at, sg_tile_view t, int nb)
+/* What is fetched ahead: of each of NT tiles side by side, then of the tiles NT further on. */
+enum { AHEAD_BYTES = 2048 };
+
+typedef struct ahead {
+    const char *at[4], *end[4];
+    size_t jump;
+} ahead;
+
+SG_INLINE ahead ahead_of(sg_dtype type, int NT, const sg_tile_view *t, int k, bool cold)
+{
+    const size_t bytes = sg_tile_bytes(type, k);
+    ahead f = {.jump = (size_t)(NT - 1) * bytes};
+#pragma GCC unroll 4
+    for (int i = 0; i < NT; i++) {
+        const char *p = (const char *)t[i].meta;
+        for (int z = 0; cold && z < AHEAD_BYTES; z += 64)
+            _mm_prefetch(p + z, _MM_HINT_T0);
+        f.at[i] = p + AHEAD_BYTES;
+        f.end[i] = p + bytes;
+        if (f.at[i] >= f.end[i])
+            f.at[i] += f.jump;
+    }
+    return f;
+}
+
+/* The lines of one group. */
+SG_INLINE void ahead_group(sg_dtype type, int NT, ahead *f)
+{
+    const sg_tile_form form = sg_tile_form_of(type);
+    const int bytes = form.plane_bytes + (form.nested ? form.meta_bytes / 8 : form.meta_bytes);
+#pragma GCC unroll 4
+    for (int i = 0; i < NT; i++) {
+        for (int z = 0; z < bytes; z += 64)
+            _mm_prefetch(f->at[i] + z, _MM_HINT_T0);
+        f->at[i] += (bytes + 63) / 64 * 64;
+        if (f->at[i] >= f->end[i] && f->at[i] < f->end[i] + (bytes + 63) / 64 * 64)
+            f->at[i] += f->jump;
+    }
+}
+
+/* NT tiles with MB rows. */
+SG_INLINE void small_tiles(sg_dtype type, int NT, int MB, __m512 (*acc)[SMALL_ROWS], const uint8_t *const *x, act_offsets at,
+                           const sg_tile_view *t, int nb, ahead f_ahead)
 {
     const sg_tile_form f = sg_tile_form_of(type);
     const unsigned shift = (unsigned)sg_tile_zero_shift(type);
     __m512i table = f.table ? sg_tile_table(type) : _mm512_setzero_si512();
+#pragma GCC unroll 4
+    for (int i = 0; i < NT; i++)
 #pragma GCC unroll 12
-    for (int m = 0; m < MB; m++)
-        acc[m] = _mm512_setzero_ps();
+        for (int m = 0; m < MB; m++)
+            acc[i][m] = _mm512_setzero_ps();
     for (int b = 0; b < nb; b++) {
-        const uint8_t *plane = t.planes + (size_t)b * (size_t)f.plane_bytes;
-        for (int z = 0; z < f.plane_bytes; z += 64)
-            _mm_prefetch((const char *)plane + 2048 + z, _MM_HINT_T0);
-        __m512i dot[2][SMALL_ROWS];
+        if (NT > 1)
+            ahead_group(type, NT, &f_ahead);
+        for (int z = 0; NT == 1 && z < f.plane_bytes; z += 64)
+            _mm_prefetch((const char *)t[0].planes + (size_t)b * (size_t)f.plane_bytes + AHEAD_BYTES + z, _MM_HINT_T0);
+        __m512i dot[4][2][SMALL_ROWS];
 #pragma GCC unroll 2
         for (int h = 0; h < f.halves; h++) {
 #pragma GCC unroll 12
             for (int m = 0; m < MB; m++) {
-                int32_t neg = f.halves == 2 ? int_at(x[m] + at.neg16 + (size_t)(8 * b + 4 * h)) : int_at(x[m] + at.neg + (size_t)(4 * b));
-                dot[h][m] = f.zero ? _mm512_slli_epi32(_mm512_set1_epi32(neg), shift) : _mm512_setzero_si512();
+                uint32_t neg = (uint32_t)(f.halves == 2 ? int_at(x[m] + at.neg16 + (size_t)(8 * b + 4 * h)) : int_at(x[m] + at.neg + (size_t)(4 * b)));
+                __m512i start = _mm512_set1_epi32((int32_t)((f.zero ? neg << shift : 0) + (f.fold ? 0 : SG_WIDE_MAGIC)));
+#pragma GCC unroll 4
+                for (int i = 0; i < NT; i++)
+                    dot[i][h][m] = start;
             }
             const int v0 = h * 4, v1 = f.halves == 2 ? v0 + 4 : 8;
 #pragma GCC unroll 8
-            for (int v = v0; v < v1; v++) {
-                __m512i w = sg_tile_codes(type, plane, v, table);
+            for (int v = v0; v < v1; v++)
+#pragma GCC unroll 4
+                for (int i = 0; i < NT; i++) {
+                    __m512i w = sg_tile_codes(type, t[i].planes + (size_t)b * (size_t)f.plane_bytes, v, table);
 #pragma GCC unroll 12
-                for (int m = 0; m < MB; m++)
-                    dot[h][m] = _mm512_dpbusd_epi32(dot[h][m], w, _mm512_set1_epi32(int_at(x[m] + b * 32 + v * 4)));
-            }
+                    for (int m = 0; m < MB; m++)
+                        dot[i][h][m] = _mm512_dpbusd_epi32(dot[i][h][m], w, _mm512_set1_epi32(int_at(x[m] + b * 32 + v * 4)));
+                }
             if (f.fold)
                 continue;
-            __m512 scale = sg_tile_scale(type, t.meta, b, h);
+#pragma GCC unroll 4
+            for (int i = 0; i < NT; i++) {
+                __m512 scale = sg_tile_scale(type, t[i].meta, b, h), base = _mm512_mul_ps(scale, _mm512_set1_ps(-12582912.0f));
 #pragma GCC unroll 12
-            for (int m = 0; m < MB; m++)
-                acc[m] = sg_group_end(acc[m], dot[h][m], scale, float_at(x[m] + at.d + (size_t)(4 * b)));
+                for (int m = 0; m < MB; m++) {
+                    __m512 v = _mm512_fmadd_ps(_mm512_castsi512_ps(dot[i][h][m]), scale, base);
+                    acc[i][m] = _mm512_fmadd_ps(v, _mm512_set1_ps(float_at(x[m] + at.d + (size_t)(4 * b))), acc[i][m]);
+                }
+            }
         }
-        if (f.fold)
-            small_fold(type, MB, acc, dot, x, at, t.meta, b);
-        if (f.min)
-            small_min(type, MB, acc, x, at, t.meta, b);
+#pragma GCC unroll 4
+        for (int i = 0; i < NT; i++) {
+            if (f.fold)
+                small_fold(type, MB, acc[i], dot[i], x, at, t[i].meta, b);
+            if (f.min)
+                small_min(type, MB, acc[i], x, at, t[i].meta, b);
+        }
     }
 }
 
-#define SMALL(MB)                                                                        \
-    case MB: {                                                                           \
-        __m512 acc[MB];                                                                  \
-        small_tile(type, MB, acc, (const uint8_t *const *)x + m, at, t, k / 32);         \
-        for (int i = 0; i < MB; i++)                                                     \
-            sg_store_tile_row(out[m + i], acc[i], tile, n);                              \
-        break;                                                                           \
+/* Rows m to m + MB, all tiles: NT at once as long as there are so many, then one by one. */
+SG_INLINE void small_rows(sg_dtype type, int NT, int MB, float *const *out, const uint8_t *const *x, act_offsets at, const void *packed,
+                          int tile0, int tile1, int n, int k)
+{
+    __m512 acc[4][SMALL_ROWS];
+    sg_tile_view t[4];
+    int tile = tile0;
+    for (; tile + NT <= tile1; tile += NT) {
+        for (int i = 0; i < NT; i++)
+            t[i] = sg_tile_view_of(type, packed, tile + i, k);
+        small_tiles(type, NT, MB, acc, x, at, t, k / 32, ahead_of(type, NT, t, k, tile == tile0));
+#pragma GCC unroll 4
+        for (int i = 0; i < NT; i++)
+#pragma GCC unroll 12
+            for (int m = 0; m < MB; m++)
+                sg_store_tile_row(out[m], acc[i][m], tile + i, n);
     }
+    for (; NT > 1 && tile < tile1; tile++) {
+        t[0] = sg_tile_view_of(type, packed, tile, k);
+        small_tiles(type, 1, MB, acc, x, at, t, k / 32, ahead_of(type, 1, t, k, true));
+#pragma GCC unroll 12
+        for (int m = 0; m < MB; m++)
+            sg_store_tile_row(out[m], acc[0][m], tile, n);
+    }
+}
+
+#define SMALL(MB, NT)                                                                                        \
+    case MB: small_rows(type, NT, MB, out + m, (const uint8_t *const *)x + m, at, packed, t0, t1, n, k); break;
 
 SG_INLINE void small_mul(sg_dtype type, float *const *out, const void *const *x, int nrow, const void *packed, int tile0,
                          int tile1, int n, int k)
 {
     act_offsets at = act_offsets_of(x[0], k);
-    for (int tile = tile0; tile < tile1; tile++) {
-        sg_tile_view t = sg_tile_view_of(type, packed, tile, k);
+    int each = nrow <= SMALL_ROWS ? tile1 - tile0 : 1; /* rows in two parts: a tile comes from the first level cache for the second */
+    for (int t0 = tile0, t1; t0 < tile1; t0 = t1) {
+        t1 = t0 + each;
         for (int m = 0, step; m < nrow; m += step) {
             step = nrow - m <= SMALL_ROWS ? nrow - m : (nrow - m + 1) / 2;
             switch (step) {
-                SMALL(1)
-                SMALL(2)
-                SMALL(3)
-                SMALL(4)
-                SMALL(5)
-                SMALL(6)
-                SMALL(7)
-                SMALL(8)
-                SMALL(9)
-                SMALL(10)
-                SMALL(11)
-                SMALL(12)
+                SMALL(1, 4)
+                SMALL(2, 4)
+                SMALL(3, 2)
+                SMALL(4, 2)
+                SMALL(5, 2)
+                SMALL(6, 2)
+                SMALL(7, 1)
+                SMALL(8, 1)
+                SMALL(9, 1)
+                SMALL(10, 1)
+                SMALL(11, 1)
+                SMALL(12, 1)
             }
         }
     }
@@ -252,12 +334,13 @@ SG_INLINE void wide_mul(sg_dtype type, float *const *out, const void *const *x, 
     sg_wide w[2];
     sg_panel panel;
     sg_wide_sums sums;
+    const int step = sg_wide_step(k);
     for (int m0 = 0; m0 < nrow; m0 += SG_WIDE_ROWS)
         for (int t0 = tile0; t0 < tile1; t0 += SG_WIDE_TILES) {
             int rows = nrow - m0 < SG_WIDE_ROWS ? nrow - m0 : SG_WIDE_ROWS;
             int tiles = tile1 - t0 < SG_WIDE_TILES ? tile1 - t0 : SG_WIDE_TILES;
-            for (int b0 = 0; b0 < k / 32; b0 += SG_WIDE_GROUPS) {
-                int ngroup = k / 32 - b0 < SG_WIDE_GROUPS ? k / 32 - b0 : SG_WIDE_GROUPS;
+            for (int b0 = 0; b0 < k / 32; b0 += step) {
+                int ngroup = k / 32 - b0 < step ? k / 32 - b0 : step;
                 sg_panel_fill(sg_wide_kind_of(type).nmin, 0x80, panel.row, x + m0, rows, k, b0, ngroup);
                 for (int t = 0; t < tiles; t += 2) {
                     int ntile = tiles - t < 2 ? 1 : 2;

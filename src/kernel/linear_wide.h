@@ -119,7 +119,7 @@ SG_INLINE void sg_wide_store(float *const *out, const sg_wide_sums *s, int rows,
             sg_store_tile_row(out[m], _mm512_load_ps(s->at[t][m]), tile + t, n);
 }
 
-/* Rows' groups b0 to b0 + ngroup (b0 a multiple of 16) for the panel; `flip` is xored to each byte of q. */
+/* Rows' groups b0 to b0 + ngroup (b0 even) for the panel; `flip` is xored to each byte of q. */
 SG_INLINE void sg_panel_fill(int nmin, int flip, uint8_t (*to)[SG_PANEL_BYTES], const void *const *x, int nrow, int k, int b0, int ngroup)
 {
     const __m512i change = _mm512_set1_epi8((char)flip), twice = _mm512_set_epi32(7, 7, 6, 6, 5, 5, 4, 4, 3, 3, 2, 2, 1, 1, 0, 0);
@@ -127,12 +127,12 @@ SG_INLINE void sg_panel_fill(int nmin, int flip, uint8_t (*to)[SG_PANEL_BYTES], 
         sg_act_q8 a = sg_act_q8_of(x[m], k);
         for (int i = 0; i < (ngroup + 1) / 2; i++)
             _mm512_store_si512(to[m] + i * 64, _mm512_xor_si512(change, _mm512_load_si512(a.q + (b0 + 2 * i) * 32)));
-        __m512 d = _mm512_load_ps(a.d + b0);
+        __m512 d = _mm512_loadu_ps(a.d + b0);
         _mm512_store_ps(to[m] + SG_PANEL_D, d);
         if (nmin == 1)
-            _mm512_store_ps(to[m] + SG_PANEL_SX, _mm512_load_ps(a.sx + b0));
+            _mm512_store_ps(to[m] + SG_PANEL_SX, _mm512_loadu_ps(a.sx + b0));
         for (int h = 0; nmin == 2 && h < 2; h++) { /* d times the sums of halves */
-            __m512 neg = _mm512_cvtepi32_ps(_mm512_load_si512(a.neg16 + 2 * b0 + 16 * h));
+            __m512 neg = _mm512_cvtepi32_ps(_mm512_loadu_si512(a.neg16 + 2 * b0 + 16 * h));
             __m512 d2 = _mm512_permutexvar_ps(_mm512_add_epi32(twice, _mm512_set1_epi32(8 * h)), d);
             _mm512_store_ps(to[m] + SG_PANEL_SX + 64 * h, _mm512_mul_ps(_mm512_xor_ps(neg, _mm512_set1_ps(-0.0f)), d2));
         }
@@ -159,6 +159,14 @@ SG_INLINE void sg_wide_ends(sg_wide *w, int g, int h, __m512 scale, bool dots, i
         sum = _mm512_dpbusd_epi32(sum, ones, _mm512_load_si512(w->code[g][v]));
     _mm512_store_si512(w->start[g][h], _mm512_sub_epi32(_mm512_set1_epi32(SG_WIDE_MAGIC), _mm512_slli_epi32(sum, 7)));
     _mm512_store_ps(w->base[g][h], _mm512_mul_ps(scale, _mm512_set1_ps(-12582912.0f)));
+}
+
+/* Groups that are unpacked at once: all parts of k about as large, and of an even number, so that blocks of rows can overlap at
+ * their ends.  18 groups (k = 576) are 10 and 8, not 16 and 2. */
+SG_INLINE int sg_wide_step(int k)
+{
+    int n = k / 32, parts = (n + SG_WIDE_GROUPS - 1) / SG_WIDE_GROUPS, step = (n + parts - 1) / parts;
+    return (step + 1) / 2 * 2;
 }
 
 /* Where a nested group's small integers begin. */
