@@ -42,38 +42,146 @@ static json_t *row_json(const float *x, int n)
     return a;
 }
 
+static void print_embedding(const float *x, int n, int dim, sg_pool_kind kind)
+{
+    json_t *v = kind == SG_POOL_NONE ? json_array() : row_json(x, dim);
+    for (int r = 0; r < n && kind == SG_POOL_NONE; r++)
+        json_array_append_new(v, row_json(x + (size_t)r * (size_t)dim, dim));
+    lines_print(json_pack("{s:o, s:i}", "embedding", v, "tokens", n));
+}
+
+static float *new_values(int n, int dim, sg_pool_kind kind, sg_error *err)
+{
+    float *x = calloc((size_t)(kind == SG_POOL_NONE ? n : 1) * (size_t)dim + 1, sizeof *x);
+    if (!x)
+        *err = (sg_error){.status = SG_E_NOMEM, .text = "out of memory"};
+    return x;
+}
+
 static bool embed(sg_eval *e, const char *s, size_t len, sg_pool_kind kind, sg_error *err)
 {
     int32_t *ids = NULL, *types = NULL;
     int n = 0, dim = sg_eval_dim(e);
     if (sg_eval_tokenize(e, s, len, NULL, 0, &ids, &types, &n, err) != SG_OK)
         return false;
-    int rows = kind == SG_POOL_NONE ? n : 1;
-    float *x = calloc((size_t)rows * (size_t)dim + 1, sizeof *x);
+    float *x = new_values(n, dim, kind, err);
     bool ok = x && sg_eval_embed(e, ids, types, n, kind, normalize != 0, x, err) == SG_OK;
-    if (!x)
-        *err = (sg_error){.status = SG_E_NOMEM, .text = "out of memory"};
-    if (ok) {
-        json_t *v = kind == SG_POOL_NONE ? json_array() : row_json(x, dim);
-        for (int r = 0; r < rows && kind == SG_POOL_NONE; r++)
-            json_array_append_new(v, row_json(x + (size_t)r * (size_t)dim, dim));
-        lines_print(json_pack("{s:o, s:i}", "embedding", v, "tokens", n));
-    }
+    if (ok)
+        print_embedding(x, n, dim, kind);
     free(x);
     sg_eval_free_ids(ids);
     sg_eval_free_ids(types);
     return ok;
 }
 
-typedef struct line_arg {
+/* ---- lines ----
+ *
+ * Lines that have come already are embedded together, up to ROWS tokens a step; nobody waits for a line that has not come.  Each line
+ * keeps its place, with its result or its error:
+ *
+ *     line 7  tokens ---.
+ *     line 8  error     +--> one step --> results in order
+ *     line 9  tokens ---'
+ */
+
+enum { ROWS = 2048 };
+
+typedef struct slot {
+    sg_embed_text text;
+    bool good;
+    sg_error error;
+} slot;
+
+typedef struct gathered {
     sg_eval *eval;
     sg_pool_kind kind;
-} line_arg;
+    slot slot[SG_EMBED_MAX];
+    int n, rows;
+    bool failed;
+} gathered;
 
-static bool embed_line(void *arg, const char *s, size_t n, sg_error *err)
+static void read_slot(gathered *g, slot *x, const char *line, size_t len)
 {
-    const line_arg *a = arg;
-    return embed(a->eval, s, n, a->kind, err);
+    json_t *o;
+    const char *s;
+    size_t n;
+    int32_t *ids, *types;
+    *x = (slot){0};
+    if (len == SIZE_MAX) {
+        x->error = (sg_error){.status = SG_E_LIMIT};
+        snprintf(x->error.text, sizeof x->error.text, "the line has more than %d bytes", (int)LINES_MAX_BYTES);
+        return;
+    }
+    if (!lines_text(line, len, &o, &s, &n, &x->error))
+        return;
+    if (sg_eval_tokenize(g->eval, s, n, NULL, 0, &ids, &types, &x->text.n, &x->error) == SG_OK) {
+        x->text.ids = ids;
+        x->text.types = types;
+        x->text.out = new_values(x->text.n, sg_eval_dim(g->eval), g->kind, &x->error);
+        x->good = x->text.out;
+    }
+    json_decref(o);
+}
+
+/* All texts in one step; when that fails, one by one, so that each has its own error. */
+static void embed_slots(gathered *g)
+{
+    sg_embed_text list[SG_EMBED_MAX];
+    sg_error err;
+    int n = 0;
+    for (int i = 0; i < g->n; i++)
+        if (g->slot[i].good)
+            list[n++] = g->slot[i].text;
+    if (n && sg_eval_embed_many(g->eval, list, n, g->kind, normalize != 0, &err) == SG_OK)
+        return;
+    for (int i = 0; i < g->n; i++) {
+        slot *x = &g->slot[i];
+        if (x->good)
+            x->good = sg_eval_embed_many(g->eval, &x->text, 1, g->kind, normalize != 0, &x->error) == SG_OK;
+    }
+}
+
+static void flush_slots(gathered *g)
+{
+    embed_slots(g);
+    for (int i = 0; i < g->n; i++) {
+        slot *x = &g->slot[i];
+        if (x->good)
+            print_embedding(x->text.out, x->text.n, sg_eval_dim(g->eval), g->kind);
+        else
+            lines_print(json_pack("{s:s}", "error", x->error.text));
+        g->failed = g->failed || !x->good;
+        free(x->text.out);
+        sg_eval_free_ids((int32_t *)x->text.ids);
+        sg_eval_free_ids((int32_t *)x->text.types);
+    }
+    g->n = g->rows = 0;
+}
+
+static int embed_lines(sg_eval *e, sg_pool_kind kind)
+{
+    static gathered g;
+    lines_reader r = {0};
+    size_t n;
+    char *line;
+    g = (gathered){.eval = e, .kind = kind};
+    for (;;) {
+        line = lines_next(&r, g.n == 0, &n);
+        if (!line && !g.n)
+            break;
+        if (!line) {
+            flush_slots(&g);
+            continue;
+        }
+        slot x;
+        read_slot(&g, &x, line, n);
+        if (g.n == SG_EMBED_MAX || (g.n && x.good && x.text.n > ROWS - g.rows))
+            flush_slots(&g);
+        g.slot[g.n++] = x;
+        g.rows += x.good ? x.text.n : 0;
+    }
+    lines_fini(&r);
+    return g.failed;
 }
 
 static bool embed_file(sg_eval *e, sg_pool_kind kind, sg_error *err)
@@ -98,7 +206,7 @@ static int run(const command *self, int argc, char **argv)
         return command_failed(self, &err);
     int status = 0;
     if (as_jsonl)
-        status = lines_run(embed_line, &(line_arg){e, kind});
+        status = embed_lines(e, kind);
     else if (!(text ? embed(e, text, strlen(text), kind, &err) : embed_file(e, kind, &err)))
         status = command_failed(self, &err);
     sg_eval_close(e);

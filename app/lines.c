@@ -2,9 +2,12 @@
 #include "lines.h"
 
 #include <errno.h>
+#include <poll.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 void lines_print(json_t *o)
 {
@@ -14,21 +17,108 @@ void lines_print(json_t *o)
     json_decref(o);
 }
 
-static bool run_line(const char *line, size_t len, bool (*fn)(void *arg, const char *text, size_t n, sg_error *err),
-                     void *arg, sg_error *err)
+bool lines_text(const char *line, size_t len, json_t **value, const char **text, size_t *n, sg_error *err)
 {
     json_error_t je;
     json_t *o = json_loadb(line, len, JSON_DECODE_ANY | JSON_ALLOW_NUL, &je);
     const json_t *s = json_is_object(o) ? json_object_get(o, "text") : o;
-    bool ok = json_is_string(s);
-    if (ok) {
-        ok = fn(arg, json_string_value(s), json_string_length(s), err);
-    } else {
+    if (!json_is_string(s)) {
         *err = (sg_error){.status = SG_E_FORMAT};
         snprintf(err->text, sizeof err->text, "a JSON string is needed%s%.100s", o ? "" : ": ", o ? "" : je.text);
+        json_decref(o);
+        return false;
     }
+    *value = o;
+    *text = json_string_value(s);
+    *n = json_string_length(s);
+    return true;
+}
+
+static bool run_line(const char *line, size_t len, bool (*fn)(void *arg, const char *text, size_t n, sg_error *err),
+                     void *arg, sg_error *err)
+{
+    json_t *o;
+    const char *text;
+    size_t n;
+    if (!lines_text(line, len, &o, &text, &n, err))
+        return false;
+    bool ok = fn(arg, text, n, err);
     json_decref(o);
     return ok;
+}
+
+/* ---- lines as they come ---- */
+
+/* Read more; false at the end, or when nothing has come and it may not wait. */
+static bool more(lines_reader *r, bool wait)
+{
+    struct pollfd p = {.fd = 0, .events = POLLIN};
+    if (r->end || (!wait && poll(&p, 1, 0) <= 0))
+        return false;
+    if (r->at) {
+        memmove(r->data, r->data + r->at, r->n - r->at);
+        r->n -= r->at;
+        r->at = 0;
+    }
+    if (r->cap - r->n < 65536) {
+        size_t want = r->cap ? 2 * r->cap : 1 << 18;
+        char *grown = realloc(r->data, want + 1);
+        r->end = !grown;
+        if (!grown)
+            return false;
+        r->data = grown;
+        r->cap = want;
+    }
+    ssize_t got;
+    do
+        got = read(0, r->data + r->n, r->cap - r->n);
+    while (got < 0 && errno == EINTR);
+    r->end = got <= 0;
+    r->n += got > 0 ? (size_t)got : 0;
+    return got > 0;
+}
+
+char *lines_next(lines_reader *r, bool wait, size_t *n)
+{
+    for (size_t seen = 0;;) {
+        char *line = r->data ? r->data + r->at : NULL;
+        size_t have = r->n - r->at;
+        char *stop = have > seen ? memchr(line + seen, '\n', have - seen) : NULL;
+        if (!stop && r->end && have)
+            stop = line + have; /* the last line may lack its end */
+        if (!stop && have > LINES_MAX_BYTES) {
+            r->n = r->at = 0;
+            r->skipping = true;
+            seen = 0;
+            continue;
+        }
+        if (!stop) {
+            seen = have;
+            if (more(r, wait) || (r->end && r->n > r->at))
+                continue;
+            if (!r->end || !r->skipping)
+                return NULL;
+            stop = r->data; /* the last line was too long, and has no end */
+        }
+        *stop = 0;
+        *n = (size_t)(stop - line);
+        r->at += *n + 1 < have ? *n + 1 : have;
+        seen = 0;
+        if (r->skipping) {
+            r->skipping = false;
+            *n = SIZE_MAX;
+            *stop = 0;
+            return stop;
+        }
+        if (line[strspn(line, " \t\r")] || memchr(line, 0, *n))
+            return line;
+    }
+}
+
+void lines_fini(lines_reader *r)
+{
+    free(r->data);
+    *r = (lines_reader){0};
 }
 
 int lines_run(bool (*fn)(void *arg, const char *text, size_t n, sg_error *err), void *arg)

@@ -208,6 +208,18 @@ typedef enum sg_pool_kind { SG_POOL_MODEL = -1, SG_POOL_NONE, SG_POOL_MEAN, SG_P
 sg_status sg_eval_embed(sg_eval *eval, const int32_t *ids, const int32_t *types, int n, sg_pool_kind pooling, bool normalize, float *out,
                         sg_error *err);
 
+/* One of several texts that are embedded together. */
+typedef struct sg_embed_text {
+    const int32_t *ids, *types; /* [n]; types may be NULL */
+    int n;
+    float *out; /* as sg_eval_embed's */
+} sg_embed_text;
+
+/* The same for up to SG_EMBED_MAX texts in one step of the model, the same bits as one by one.  On failure no output is written; which
+ * of them is to blame is found by asking one by one. */
+enum { SG_EMBED_MAX = 256 };
+sg_status sg_eval_embed_many(sg_eval *eval, const sg_embed_text *text, int ntext, sg_pool_kind pooling, bool normalize, sg_error *err);
+
 /* The score of a cross-encoder for a pair (raw, larger is better). */
 sg_status sg_eval_rank(sg_eval *eval, const int32_t *ids, const int32_t *types, int n, float *score, sg_error *err);
 

@@ -66,6 +66,31 @@ is "$(status "$segue" eval)" 2 && is "$(status "$segue" eval --tokens 1,x)" 1 &&
 ok "wrong usage of eval and embed"
 is "$(status "$segue" embed --text 'a sentence')" 0 && grep -q '^{"embedding":\[.*\],"tokens":[0-9]*}$' "$tmp/out"
 ok "embed prints a vector"
+for t in 'a boat' 'once upon a time there was a girl' x 'a boat' 'The end.'; do
+	"$segue" embed --text "$t" >>"$tmp/one" 2>>"$tmp/err"
+	printf '"%s"\n' "$t" >>"$tmp/lines"
+done
+"$segue" embed --jsonl <"$tmp/lines" >"$tmp/a" 2>"$tmp/err"
+is $? 0 && cmp -s "$tmp/a" "$tmp/one"
+ok "embed --jsonl gives the vectors of one text at a time, in order"
+{ printf '"a boat"\n\n{"text":"x"}\n[1]\n"no end\n""\n'; awk 'BEGIN{printf "\""; for(i=0;i<9000;i++) printf "word "; print "\""}'; printf '"The end."'; } |
+	"$segue" embed --jsonl >"$tmp/a" 2>"$tmp/err"
+is $? 1 && is "$(wc -l <"$tmp/a")" 7 && is "$(cut -c1-8 "$tmp/a" | tr -d '\n')" '{"embedd{"embedd{"error"{"error"{"embedd{"error"{"embedd' &&
+	is "$(sed -n 1p "$tmp/a")" "$(sed -n 1p "$tmp/one")" && is "$(sed -n 7p "$tmp/a")" "$(sed -n 5p "$tmp/one")" &&
+	sed -n 6p "$tmp/a" | grep -q 'the context has'
+ok "embed --jsonl answers every line in its place, wrong ones with an error"
+rm -f "$tmp/a"
+{
+	printf '"x"\n'
+	for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+		[ -s "$tmp/a" ] && break
+		sleep 0.5
+	done
+	wc -l <"$tmp/a" >"$tmp/b"
+	printf '"y"\n'
+} | "$segue" embed --jsonl >"$tmp/a" 2>"$tmp/err"
+is "$(cat "$tmp/b")" 1 && is "$(wc -l <"$tmp/a")" 2
+ok "embed --jsonl does not wait for lines that have not come"
 printf '"a"\n' >"$tmp/doc"
 "$segue" rank "$(dirname "$0")/../models/segue-default.gguf" --query q --jsonl <"$tmp/doc" >"$tmp/out" 2>"$tmp/err"
 is $? 1 && is "$(wc -l <"$tmp/err")" 1 && grep -q 'no classifier' "$tmp/err"

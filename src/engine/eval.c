@@ -104,17 +104,25 @@ int sg_eval_nvocab(const sg_eval *e) { return e->info->nvocab; }
 int sg_eval_dim(const sg_eval *e) { return e->info->dim; }
 int sg_eval_ctx(const sg_eval *e) { return e->ctx; }
 
+static sg_status need_blocks(sg_eval *e, int need, sg_error *err)
+{
+    if (e->pool && sg_kv_pool_nblock(e->pool) >= need)
+        return SG_OK;
+    sg_kv_pool_close(e->pool);
+    e->pool = NULL;
+    return sg_kv_pool_open(&e->pool, e->info->kv, e->info->nlayer, e->kv_type, BLOCK, need, err);
+}
+
+static sg_status check_length(const sg_eval *e, int n, sg_error *err)
+{
+    return n > e->ctx ? sg_fail(err, SG_E_LIMIT, "%d tokens: the context has %d", n, e->ctx) : SG_OK;
+}
+
 /* A new sequence of n positions, in a pool that is large enough. */
 static sg_status begin(sg_eval *e, sg_kv_seq **seq, int n, sg_error *err)
 {
-    if (n > e->ctx)
-        return sg_fail(err, SG_E_LIMIT, "%d tokens: the context has %d", n, e->ctx);
-    int need = sg_kv_blocks_for(n, BLOCK);
-    if (!e->pool || sg_kv_pool_nblock(e->pool) < need) {
-        sg_kv_pool_close(e->pool);
-        e->pool = NULL;
-        SG_TRY(sg_kv_pool_open(&e->pool, e->info->kv, e->info->nlayer, e->kv_type, BLOCK, need, err));
-    }
+    SG_TRY(check_length(e, n, err));
+    SG_TRY(need_blocks(e, sg_kv_blocks_for(n, BLOCK), err));
     return sg_kv_seq_new(seq, e->pool, n, err);
 }
 
@@ -227,34 +235,66 @@ sg_status sg_eval_tokens(sg_eval *e, const int32_t *ids, int n, double *logprobs
 
 /* ---- encoders ------------------------------------------------------------------------------ */
 
-/* Hidden states of all n positions (or the score) in one step, because every row sees all others. */
-static sg_status encode(sg_eval *e, const int32_t *ids, const int32_t *types, int n, float *hidden, float *score,
-                        sg_error *err)
+/* The token table of several texts, all their rows, because every row of a text sees all others of it. */
+typedef struct texts {
+    const sg_embed_text *text;
+    int n, nrow;
+    int32_t *id, *pos, *number, *type, *row; /* [nrow] */
+    sg_kv_seq *seq[SG_EMBED_MAX];
+} texts;
+
+static sg_status lay_out(sg_eval *e, texts *t, sg_error *err)
 {
-    sg_kv_seq *seq = NULL;
-    if (n < 1)
-        return sg_fail(err, SG_E_ARGUMENT, "no tokens");
-    SG_TRY(begin(e, &seq, n, err));
-    int32_t *rows = sg_calloc(3 * (size_t)n, sizeof *rows), *number = rows ? rows + n : NULL;
-    sg_status st = rows ? sg_kv_seq_extend(seq, n, err) : sg_fail_nomem(err, "an embedding");
+    int block = 0, at = 0;
+    bool typed = false;
+    for (int i = 0; i < t->n; i++) {
+        const sg_embed_text *x = &t->text[i];
+        if (x->n < 1)
+            return sg_fail(err, SG_E_ARGUMENT, "no tokens");
+        SG_TRY(check_length(e, x->n, err));
+        if (x->n > INT32_MAX / 8 - t->nrow)
+            return sg_fail(err, SG_E_LIMIT, "%d texts have too many tokens together", t->n);
+        t->nrow += x->n;
+        block += sg_kv_blocks_for(x->n, BLOCK);
+        typed = typed || x->types;
+    }
+    SG_TRY(need_blocks(e, block, err));
+    t->id = sg_calloc(5 * (size_t)t->nrow, sizeof *t->id);
+    if (!t->id)
+        return sg_fail_nomem(err, "an embedding");
+    t->pos = t->id + t->nrow;
+    t->number = t->pos + t->nrow;
+    t->row = t->number + t->nrow;
+    t->type = typed ? t->row + t->nrow : NULL;
+    for (int i = 0; i < t->n; i++) {
+        const sg_embed_text *x = &t->text[i];
+        SG_TRY(sg_kv_seq_new(&t->seq[i], e->pool, x->n, err));
+        SG_TRY(sg_kv_seq_extend(t->seq[i], x->n, err));
+        for (int k = 0; k < x->n; k++, at++) {
+            t->id[at] = x->ids[k];
+            t->pos[at] = k;
+            t->number[at] = i;
+            t->row[at] = at;
+            if (typed && x->types)
+                t->type[at] = x->types[k];
+        }
+    }
+    return SG_OK;
+}
+
+/* Hidden states of all positions of all texts (or the score of the one text) in one step. */
+static sg_status encode(sg_eval *e, const sg_embed_text *text, int ntext, float *hidden, float *score, sg_error *err)
+{
+    texts t = {.text = text, .n = ntext};
+    sg_status st = lay_out(e, &t, err);
     if (st == SG_OK) {
-        for (int i = 0; i < n; i++)
-            rows[i] = i;
-        sg_batch b = {.nrow = n,
-                      .id = ids,
-                      .pos = rows,
-                      .seq = number,
-                      .type = types,
-                      .nseq = 1,
-                      .seqs = &seq,
-                      .nout = score ? 1 : n,
-                      .out = rows,
-                      .hidden = hidden,
-                      .score = score};
+        sg_batch b = {.nrow = t.nrow, .id = t.id, .pos = t.pos, .seq = t.number, .type = t.type, .nseq = ntext, .seqs = t.seq,
+                      .nout = score ? 1 : t.nrow, .out = t.row, .hidden = hidden, .score = score};
         st = sg_model_step(e->model, e->pool, &b, err);
     }
-    sg_free(rows);
-    sg_kv_seq_free(seq);
+    sg_free(t.id);
+    for (int i = 0; i < ntext; i++)
+        sg_kv_seq_free(t.seq[i]);
     return st;
 }
 
@@ -291,26 +331,36 @@ static sg_pool_kind model_pooling(const sg_eval *e)
     return (sg_pool_kind)p;
 }
 
-sg_status sg_eval_embed(sg_eval *e, const int32_t *ids, const int32_t *types, int n, sg_pool_kind pooling,
-                        bool normalize, float *out, sg_error *err)
+sg_status sg_eval_embed_many(sg_eval *e, const sg_embed_text *text, int ntext, sg_pool_kind pooling, bool normalize, sg_error *err)
 {
-    size_t dim = (size_t)e->info->dim;
+    size_t dim = (size_t)e->info->dim, nrow = 0;
     sg_pool_kind kind = pooling == SG_POOL_MODEL ? model_pooling(e) : pooling;
-    float *hidden = n > 0 ? sg_calloc((size_t)n * dim, sizeof *hidden) : NULL;
-    if (n > 0 && !hidden)
+    if (ntext < 1 || ntext > SG_EMBED_MAX)
+        return sg_fail(err, SG_E_ARGUMENT, "%d texts: from 1 to %d", ntext, (int)SG_EMBED_MAX);
+    for (int i = 0; i < ntext; i++)
+        nrow += text[i].n > 0 ? (size_t)text[i].n : 0;
+    float *hidden = sg_calloc(nrow + 1, dim * sizeof *hidden);
+    if (!hidden)
         return sg_fail_nomem(err, "an embedding");
-    sg_status st = encode(e, ids, types, n, hidden, NULL, err);
-    if (st == SG_OK) {
-        int rows = kind == SG_POOL_NONE ? n : 1;
+    sg_status st = encode(e, text, ntext, hidden, NULL, err);
+    const float *from = hidden;
+    for (int i = 0; i < ntext && st == SG_OK; from += (size_t)text[i++].n * dim) {
+        int rows = kind == SG_POOL_NONE ? text[i].n : 1;
         if (kind == SG_POOL_NONE)
-            memcpy(out, hidden, (size_t)n * dim * sizeof *out);
+            memcpy(text[i].out, from, (size_t)rows * dim * sizeof *from);
         else
-            pool_rows(out, hidden, n, (int)dim, kind);
+            pool_rows(text[i].out, from, text[i].n, (int)dim, kind);
         for (int r = 0; r < rows && normalize; r++)
-            normalize_row(out + (size_t)r * dim, (int)dim);
+            normalize_row(text[i].out + (size_t)r * dim, (int)dim);
     }
     sg_free(hidden);
     return st;
+}
+
+sg_status sg_eval_embed(sg_eval *e, const int32_t *ids, const int32_t *types, int n, sg_pool_kind pooling, bool normalize, float *out,
+                        sg_error *err)
+{
+    return sg_eval_embed_many(e, &(sg_embed_text){ids, types, n, out}, 1, pooling, normalize, err);
 }
 
 sg_status sg_eval_rank(sg_eval *e, const int32_t *ids, const int32_t *types, int n, float *score, sg_error *err)
@@ -318,7 +368,7 @@ sg_status sg_eval_rank(sg_eval *e, const int32_t *ids, const int32_t *types, int
     if (e->info->kind != SG_MODEL_RERANKER)
         return sg_fail(err, SG_E_UNSUPPORTED, "%s: this model has no classifier, so it cannot rank",
                        e->info->architecture);
-    return encode(e, ids, types, n, NULL, score, err);
+    return encode(e, &(sg_embed_text){ids, types, n, NULL}, 1, NULL, score, err);
 }
 
 void sg_eval_free_ids(int32_t *ids) { sg_free(ids); }
