@@ -49,6 +49,12 @@ typedef struct sg_attention_chunk {
     float *s;               /* scratch, scores_bytes */
 } sg_attention_chunk;
 
+/* Where the groups of 16 positions of a chunk are stored, and those of the chunk to ask for meanwhile (as load_k's `next`). */
+typedef struct sg_attention_place {
+    const void *k[4], *v[4], *next_k[4], *next_v[4]; /* of groups that begin below n */
+    size_t v_row_bytes;
+} sg_attention_place;
+
 typedef struct sg_attention_kernel {
     int queries; /* of a unit, at most; a multiple of 16 */
 
@@ -76,10 +82,10 @@ typedef struct sg_attention_kernel {
 
     /* Scores, running softmax and weighted sum of values over one chunk. */
     void (*chunk)(const sg_attention_chunk *c);
-    /* The same for up to 16 queries in two halves, with load_v between them: k and v may be the same memory then, which
-     * matters to the first level cache.  NULL: the kernel has no halves. */
-    void (*scores)(const sg_attention_chunk *c);
-    void (*values)(const sg_attention_chunk *c);
+    /* The same for up to 16 queries, from 0 on, with the loading of keys and values in it, a piece at a time: what they become
+     * stays in the first level cache until it is used.  k needs k_bytes, v v_bytes and at least 16 KiB; they may be the same
+     * memory.  NULL: the kernel has no such way. */
+    void (*few)(const sg_attention_chunk *c, const sg_attention_place *p);
 } sg_attention_kernel;
 
 /* The table's vector kernel, which takes everything; AMX has that of AVX-512, and its tile kernel has no store. */

@@ -31,7 +31,7 @@ static int steps_of(int dk) { return (dk + 31) / 32; }
 static int blocks_of(int nquery) { return (nquery + BLOCK - 1) / BLOCK; }
 static size_t query_bytes(int nquery, int dk) { return (size_t)(blocks_of(nquery) * steps_of(dk)) * PAIR; }
 static size_t k_bytes(int dk) { return (size_t)steps_of(dk) * 4 * PAIR; }
-static size_t v_bytes(int dv) { return (size_t)(dv / 16) * 2 * PAIR; }
+static size_t v_bytes(int dv) { return (size_t)(dv > 64 ? dv / 16 : 4) * 2 * PAIR; }
 
 /* Of a block: scores, products with values, probabilities as A tiles, what its old sums are worth. */
 static size_t score_bytes(int nquery)
@@ -95,16 +95,27 @@ static void prepare(void *queries, const float *const *q, int nquery, int dk, fl
 
 static void finish(void) { SG_AMX_RELEASE(); }
 
+/* Tile products and tile stores that were not used for 300 ns fall asleep, and the next one of each takes 300 ns (measured on Sapphire
+ * Rapids: docs/profile.md).  While vectors work, one of each now and then keeps them awake; nobody looks at the result. */
+#define STAY_AWAKE()                      \
+    do {                                  \
+        _Alignas(64) float ignored[16];   \
+        SG_AMX_DOT_BF16(3, 4, 6);         \
+        SG_AMX_STORE(3, ignored, 0);      \
+    } while (0)
+
 /* Dimensions d and d + 1 of a group of keys for d = 0, 2, ...; GET(d) is the vector of dimension d. */
 #define KEY_PAIRS(GET, low, exact)                                                                              \
     for (int d = 0; d < dk; d += 2) {                                                                           \
-        __builtin_prefetch((const char *)next + (size_t)d * 32, 0, 2);                                                \
-        put_pairs(tile + (size_t)(d / 32) * 4 * PAIR + (size_t)(d % 32 / 2) * 64, GET(d), GET(d + 1), low, exact); \
+        if (d % 32 == 0)                                                                                        \
+            STAY_AWAKE();                                                                                       \
+        __builtin_prefetch((const char *)next + (size_t)d * 32, 0, 2);                                          \
+        put_pairs(tile + (size_t)(d / 32) * step + (size_t)(d % 32 / 2) * 64, GET(d), GET(d + 1), low, exact);  \
     }
 
-static void load_k(sg_dtype type, void *k, int group, const void *stored, const void *next, int dk)
+/* The steps of a group lie `step` bytes apart. */
+VEC_INLINE void load_group(sg_dtype type, uint8_t *tile, const size_t step, const void *stored, const void *next, int dk)
 {
-    uint8_t *tile = (uint8_t *)k + (size_t)group * PAIR;
     const uint16_t *h = stored;
 #define HALF(d) v_load_f16(h + (d) * SG_KV_GROUP)
 #define BRAIN(d) v_load_bf16(h + (d) * SG_KV_GROUP)
@@ -117,16 +128,22 @@ static void load_k(sg_dtype type, void *k, int group, const void *stored, const 
         for (int b = 0; b < dk / 32; b++) {
             const uint8_t *p = (const uint8_t *)stored + (size_t)b * 544, *ahead = (const uint8_t *)next + (size_t)b * 544;
             v16 scale = v_load_f16((const void *)p);
+            STAY_AWAKE();
             __builtin_prefetch(ahead + 512, 0, 2);
             for (int d = 0; d < 32; d += 2) {
                 if (d % 4 == 0)
                     __builtin_prefetch(ahead + (size_t)d * 16, 0, 2);
-                put_pairs(tile + (size_t)b * 4 * PAIR + (size_t)(d / 2) * 64, BYTE(d), BYTE(d + 1), true, false);
+                put_pairs(tile + (size_t)b * step + (size_t)(d / 2) * 64, BYTE(d), BYTE(d + 1), true, false);
             }
         }
     if (dk % 32) /* the rest of the last step: dk is a multiple of 16 */
         for (int t = 0; t < 2; t++)
-            memset(tile + (size_t)(dk / 32) * 4 * PAIR + (size_t)t * TILE + 512, 0, 512);
+            memset(tile + (size_t)(dk / 32) * step + (size_t)t * TILE + 512, 0, 512);
+}
+
+static void load_k(sg_dtype type, void *k, int group, const void *stored, const void *next, int dk)
+{
+    load_group(type, (uint8_t *)k + (size_t)group * PAIR, 4 * PAIR, stored, next, dk);
 }
 
 /* Two rows of values, b NULL: the second one is 0. */
@@ -156,6 +173,7 @@ VEC_INLINE void load_two(sg_dtype type, uint8_t *tile, const uint8_t *a, const u
 
 static void load_v(sg_dtype type, void *v, int at, const void *rows, const void *next, size_t row_bytes, int n, int dv)
 {
+    STAY_AWAKE();
     for (int t = 0; t < n; t += 2) {
         for (size_t i = 0; i < 2 * row_bytes; i += 64)
             __builtin_prefetch((const char *)next + (size_t)t * row_bytes + i, 0, 2);
@@ -309,11 +327,10 @@ static work work_of(const sg_attention_chunk *c)
     return (work){c->s, o, (float *)(void *)(p + 2 * PAIR), p};
 }
 
-static void scores_block(const sg_attention_chunk *c, int i0, int nrow)
+/* Scores of the block's queries become probabilities. */
+static void soften_rows(const sg_attention_chunk *c, int i0, int nrow)
 {
     work w = work_of(c);
-    int nstep = steps_of(c->dk);
-    product(w.s, (const uint8_t *)c->queries + (size_t)(i0 / BLOCK * nstep) * PAIR, c->k, 4 * PAIR, nstep, c->type != SG_BF16, 4);
     for (int i = 0; i < nrow; i++) {
         float *s = w.s + (size_t)i * SG_KV_CHUNK;
         if (c->first[i0 + i] >= c->end[i0 + i]) {
@@ -328,6 +345,26 @@ static void scores_block(const sg_attention_chunk *c, int i0, int nrow)
     }
 }
 
+/* Products with n * 16 dimensions of values from d on join the block's sums. */
+VEC_INLINE void add_values(const sg_attention_chunk *c, int i0, int nrow, int d, const int n)
+{
+    work w = work_of(c);
+    for (int i = 0; i < nrow; i++) {
+        float *acc = c->acc + (size_t)(i0 + i) * (size_t)c->dv + (size_t)d;
+        v16 keep = v_set(w.keep[i]);
+        for (int j = 0; j < n && w.keep[i] >= 0; j++)
+            v_store(acc + j * 16, v_fma(v_load(acc + j * 16), keep, v_load(w.o + (size_t)i * 64 + (size_t)j * 16)));
+    }
+}
+
+static void scores_block(const sg_attention_chunk *c, int i0, int nrow)
+{
+    work w = work_of(c);
+    int nstep = steps_of(c->dk);
+    product(w.s, (const uint8_t *)c->queries + (size_t)(i0 / BLOCK * nstep) * PAIR, c->k, 4 * PAIR, nstep, c->type != SG_BF16, 4);
+    soften_rows(c, i0, nrow);
+}
+
 static void values_block(const sg_attention_chunk *c, int i0, int nrow)
 {
     work w = work_of(c);
@@ -335,21 +372,77 @@ static void values_block(const sg_attention_chunk *c, int i0, int nrow)
     for (int d = 0, n; d < ntile; d += n) {
         n = ntile - d >= 4 ? 4 : ntile - d >= 2 ? 2 : 1;
         product(w.o, w.p, (const uint8_t *)c->v + (size_t)d * PAIR, (size_t)ntile * PAIR, 2, c->type != SG_BF16, n);
-        for (int i = 0; i < nrow; i++) {
-            float *acc = c->acc + (size_t)(i0 + i) * (size_t)c->dv + (size_t)d * 16;
-            v16 keep = v_set(w.keep[i]);
-            for (int j = 0; j < n && w.keep[i] >= 0; j++)
-                v_store(acc + j * 16, v_fma(v_load(acc + j * 16), keep, v_load(w.o + (size_t)i * 64 + (size_t)j * 16)));
+        add_values(c, i0, nrow, d * 16, n);
+    }
+}
+
+/* ---- few queries ------------------------------------------------------------------------------ */
+
+/* Positions [from, from + 32) and `dims` dimensions (at most 64) of V from byte `at` of a row on, as [dims / 16][hi, lo]. */
+VEC_INLINE void load_part(sg_dtype type, uint8_t *tile, const sg_attention_place *p, int from, int n, size_t at, size_t bytes, int dims)
+{
+    for (int t = from; t < from + 32; t += 2, tile += 64) {
+        size_t row = (size_t)(t % SG_KV_GROUP) * p->v_row_bytes + at;
+        const uint8_t *a = (const uint8_t *)p->v[t / SG_KV_GROUP] + row;
+        const char *next = (const char *)p->next_v[t / SG_KV_GROUP] + row;
+        if (t >= n) {
+            for (int d = 0; d < dims / 16 * 2; d++)
+                _mm512_store_si512(tile + (size_t)d * TILE, _mm512_setzero_si512());
+            continue;
+        }
+        for (size_t i = 0; i < bytes; i += 64) {
+            __builtin_prefetch(next + i, 0, 2);
+            __builtin_prefetch(next + p->v_row_bytes + i, 0, 2);
+        }
+        if (t % 8 == 0)
+            STAY_AWAKE();
+        load_two(type, tile, a, t + 1 < n ? a + p->v_row_bytes : NULL, dims);
+    }
+}
+
+VEC_INLINE void few_of(const sg_attention_chunk *c, const sg_attention_place *p, const sg_dtype type)
+{
+    work w = work_of(c);
+    int nstep = steps_of(c->dk), ngroup = (c->n + SG_KV_GROUP - 1) / SG_KV_GROUP;
+    uint8_t *k = c->k;
+    size_t group = (size_t)nstep * PAIR;
+    load_group(type, k, PAIR, p->k[0], p->next_k[0], c->dk);
+    for (int g = 0; g < ngroup; g++) {
+        if (g + 1 < ngroup)
+            load_group(type, k + (size_t)((g + 1) % 2) * group, PAIR, p->k[g + 1], p->next_k[g + 1], c->dk);
+        product_n(w.s + g * SG_KV_GROUP, c->queries, k + (size_t)(g % 2) * group, PAIR, nstep, type != SG_BF16, 1);
+    }
+    soften_rows(c, 0, c->to);
+    size_t wide = type == SG_Q8_0 ? 68 : 128;
+    for (int d = 0; d < c->dv; d += 64) {
+        int dims = c->dv - d < 64 ? c->dv - d : 64;
+        uint8_t *half = (uint8_t *)c->v + 4 * PAIR;
+        size_t at = (size_t)d / 64 * wide, bytes = wide * (size_t)dims / 64;
+        if (dims == 64) {
+            load_part(type, c->v, p, 0, c->n, at, wide, 64);
+            load_part(type, half, p, 32, c->n, at, wide, 64);
+            product_n(w.o, w.p, c->v, 4 * PAIR, 2, type != SG_BF16, 4);
+            add_values(c, 0, c->to, d, 4);
+            continue;
+        }
+        load_part(type, c->v, p, 0, c->n, at, bytes, dims);
+        load_part(type, half, p, 32, c->n, at, bytes, dims);
+        for (int i = 0, n; i < dims / 16; i += n) {
+            n = dims / 16 - i >= 2 ? 2 : 1;
+            product(w.o, w.p, (uint8_t *)c->v + (size_t)i * PAIR, 4 * PAIR, 2, type != SG_BF16, n);
+            add_values(c, 0, c->to, d + i * 16, n);
         }
     }
 }
 
-static void scores(const sg_attention_chunk *c) { scores_block(c, c->from, c->to - c->from); }
-
-static void values(const sg_attention_chunk *c)
+static void few(const sg_attention_chunk *c, const sg_attention_place *p)
 {
-    clear_rest(c->v, c->n, c->dv);
-    values_block(c, c->from, c->to - c->from);
+    if (c->type == SG_F16)
+        few_of(c, p, SG_F16);
+    else if (c->type == SG_BF16)
+        few_of(c, p, SG_BF16);
+    else
+        few_of(c, p, SG_Q8_0);
 }
 
 static void chunk(const sg_attention_chunk *c)
@@ -373,6 +466,5 @@ const sg_attention_kernel sg_attention_kernel_amx = {
     .load_k = load_k,
     .load_v = load_v,
     .chunk = chunk,
-    .scores = scores,
-    .values = values,
+    .few = few,
 };

@@ -253,6 +253,20 @@ static void load_values(const attention_job *j, const int32_t *table, int head, 
     }
 }
 
+/* The kernel loads for itself, from blocks that hold whole groups. */
+static void run_few(const attention_job *j, const int32_t *table, int head, int c, int ahead, const sg_attention_chunk *chunk)
+{
+    sg_attention_place p = {.v_row_bytes = j->kv->v_row_bytes};
+    for (int i = 0; i < chunk->n; i += SG_KV_GROUP) {
+        run r = run_at(j, table, c, i, chunk->n, ahead);
+        p.k[i / SG_KV_GROUP] = k_row(j->kv, r.block, head, r.offset);
+        p.v[i / SG_KV_GROUP] = v_row(j->kv, r.block, head, r.offset);
+        p.next_k[i / SG_KV_GROUP] = k_row(j->kv, r.next, head, r.next_offset);
+        p.next_v[i / SG_KV_GROUP] = v_row(j->kv, r.next, head, r.next_offset);
+    }
+    j->kernel->few(chunk, &p);
+}
+
 /* All queries against positions [c, end) of a chunk. */
 static void run_chunk(const attention_job *j, const int32_t *table, int kv_head, int c, int end, int nquery, scratch *s)
 {
@@ -269,7 +283,7 @@ static void run_chunk(const attention_job *j, const int32_t *table, int kv_head,
     }
     if (from >= to)
         return;
-    bool halves = j->kernel->scores && nquery <= 16;
+    bool few = j->kernel->few && nquery <= 16;
     sg_attention_chunk chunk = {.type = j->kv->type,
                                 .from = from / 16 * 16,
                                 .to = (to + 15) / 16 * 16 < nquery ? (to + 15) / 16 * 16 : nquery,
@@ -280,7 +294,7 @@ static void run_chunk(const attention_job *j, const int32_t *table, int kv_head,
                                 .q = s->q,
                                 .queries = s->queries,
                                 .k = s->k,
-                                .v = halves && s->k_bytes >= s->v_bytes ? s->k : s->v,
+                                .v = s->v,
                                 .first = s->first,
                                 .end = s->end,
                                 .slope = j->a->alibi ? s->slope : NULL,
@@ -290,14 +304,14 @@ static void run_chunk(const attention_job *j, const int32_t *table, int kv_head,
                                 .sum = s->sum,
                                 .acc = s->acc,
                                 .s = s->s};
+    if (few) {
+        chunk.from = 0;
+        run_few(j, table, kv_head, c, end, &chunk);
+        return;
+    }
     load_keys(j, table, kv_head, c, n, end, s);
-    if (halves)
-        j->kernel->scores(&chunk);
-    load_values(j, table, kv_head, c, n, end, chunk.v);
-    if (halves)
-        j->kernel->values(&chunk);
-    else
-        j->kernel->chunk(&chunk);
+    load_values(j, table, kv_head, c, n, end, s->v);
+    j->kernel->chunk(&chunk);
 }
 
 /* A span's result joins a query's total.  A span of which the query saw nothing (sum 0) changes nothing; the first one
