@@ -172,11 +172,12 @@ SG_INLINE void amx_mul(sg_dtype type, float *const *out, const void *const *x, i
     for (int m0 = 0; m0 < nrow; m0 += SG_WIDE_ROWS) {
         int rows = nrow - m0 < SG_WIDE_ROWS ? nrow - m0 : SG_WIDE_ROWS, dots = rows % 16 < ROWS_MIN ? rows % 16 : 0, tiled = rows - dots;
         configure(tiled % 16);
-        for (int t0 = tile0; t0 < tile1; t0 += SG_WIDE_TILES) {
-            int tiles = tile1 - t0 < SG_WIDE_TILES ? tile1 - t0 : SG_WIDE_TILES;
+        for (int t0 = tile0, tiles; t0 < tile1; t0 += tiles) {
+            tiles = tile1 - t0 < sg_wide_tiles(rows) ? tile1 - t0 : sg_wide_tiles(rows);
             for (int b0 = 0; b0 < k / 32; b0 += step) {
                 int ngroup = k / 32 - b0 < step ? k / 32 - b0 : step;
                 const int nmin = sg_wide_kind_of(type).nmin;
+                sg_fetch_first(type, packed, t0, tiles, k, b0, ngroup);
                 sg_panel_fill(nmin, 0, panel.row, x + m0, tiled, k, b0, ngroup);
                 sg_panel_fill(nmin, 0x80, panel.row + tiled, x + m0 + tiled, dots, k, b0, ngroup);
                 for (int t = 0; t < tiles; t += 2) {

@@ -126,7 +126,8 @@ SG_INLINE void small_tiles(sg_dtype type, int NT, int MB, __m512 (*acc)[SMALL_RO
         for (int h = 0; h < f.halves; h++) {
 #pragma GCC unroll 12
             for (int m = 0; m < MB; m++) {
-                uint32_t neg = (uint32_t)(f.halves == 2 ? int_at(x[m] + at.neg16 + (size_t)(8 * b + 4 * h)) : int_at(x[m] + at.neg + (size_t)(4 * b)));
+                size_t from = f.halves == 2 ? at.neg16 + (size_t)(8 * b + 4 * h) : at.neg + (size_t)(4 * b);
+                uint32_t neg = (uint32_t)int_at(x[m] + from);
                 __m512i start = _mm512_set1_epi32((int32_t)((f.zero ? neg << shift : 0) + (f.fold ? 0 : SG_WIDE_MAGIC)));
 #pragma GCC unroll 4
                 for (int i = 0; i < NT; i++)
@@ -164,9 +165,9 @@ SG_INLINE void small_tiles(sg_dtype type, int NT, int MB, __m512 (*acc)[SMALL_RO
     }
 }
 
-/* Rows m to m + MB, all tiles: NT at once as long as there are so many, then one by one. */
-SG_INLINE void small_rows(sg_dtype type, int NT, int MB, float *const *out, const uint8_t *const *x, act_offsets at, const void *packed,
-                          int tile0, int tile1, int n, int k)
+/* NT tiles at once, as long as there are so many; returns the first that is left. */
+SG_INLINE int small_rows(sg_dtype type, int NT, int MB, float *const *out, const uint8_t *const *x, act_offsets at, const void *packed,
+                         int tile0, int tile1, int n, int k)
 {
     __m512 acc[4][SMALL_ROWS];
     sg_tile_view t[4];
@@ -181,24 +182,25 @@ SG_INLINE void small_rows(sg_dtype type, int NT, int MB, float *const *out, cons
             for (int m = 0; m < MB; m++)
                 sg_store_tile_row(out[m], acc[i][m], tile + i, n);
     }
-    for (; NT > 1 && tile < tile1; tile++) {
-        t[0] = sg_tile_view_of(type, packed, tile, k);
-        small_tiles(type, 1, MB, acc, x, at, t, k / 32, ahead_of(type, 1, t, k, true));
-#pragma GCC unroll 12
-        for (int m = 0; m < MB; m++)
-            sg_store_tile_row(out[m], acc[0][m], tile, n);
-    }
+    return tile;
 }
 
 #define SMALL(MB, NT)                                                                                        \
-    case MB: small_rows(type, NT, MB, out + m, (const uint8_t *const *)x + m, at, packed, t0, t1, n, k); break;
+    case MB:                                                                                                 \
+        tile = t0;                                                                                           \
+        if (NT >= 4)                                                                                         \
+            tile = small_rows(type, 4, MB, out + m, (const uint8_t *const *)x + m, at, packed, tile, t1, n, k); \
+        if (NT >= 2)                                                                                         \
+            tile = small_rows(type, 2, MB, out + m, (const uint8_t *const *)x + m, at, packed, tile, t1, n, k); \
+        small_rows(type, 1, MB, out + m, (const uint8_t *const *)x + m, at, packed, tile, t1, n, k);         \
+        break;
 
 SG_INLINE void small_mul(sg_dtype type, float *const *out, const void *const *x, int nrow, const void *packed, int tile0,
                          int tile1, int n, int k)
 {
     act_offsets at = act_offsets_of(x[0], k);
     int each = nrow <= SMALL_ROWS ? tile1 - tile0 : 1; /* rows in two parts: a tile comes from the first level cache for the second */
-    for (int t0 = tile0, t1; t0 < tile1; t0 = t1) {
+    for (int t0 = tile0, t1, tile; t0 < tile1; t0 = t1) {
         t1 = t0 + each;
         for (int m = 0, step; m < nrow; m += step) {
             step = nrow - m <= SMALL_ROWS ? nrow - m : (nrow - m + 1) / 2;
@@ -336,11 +338,12 @@ SG_INLINE void wide_mul(sg_dtype type, float *const *out, const void *const *x, 
     sg_wide_sums sums;
     const int step = sg_wide_step(k);
     for (int m0 = 0; m0 < nrow; m0 += SG_WIDE_ROWS)
-        for (int t0 = tile0; t0 < tile1; t0 += SG_WIDE_TILES) {
+        for (int t0 = tile0, tiles; t0 < tile1; t0 += tiles) {
             int rows = nrow - m0 < SG_WIDE_ROWS ? nrow - m0 : SG_WIDE_ROWS;
-            int tiles = tile1 - t0 < SG_WIDE_TILES ? tile1 - t0 : SG_WIDE_TILES;
+            tiles = tile1 - t0 < sg_wide_tiles(rows) ? tile1 - t0 : sg_wide_tiles(rows);
             for (int b0 = 0; b0 < k / 32; b0 += step) {
                 int ngroup = k / 32 - b0 < step ? k / 32 - b0 : step;
+                sg_fetch_first(type, packed, t0, tiles, k, b0, ngroup);
                 sg_panel_fill(sg_wide_kind_of(type).nmin, 0x80, panel.row, x + m0, rows, k, b0, ngroup);
                 for (int t = 0; t < tiles; t += 2) {
                     int ntile = tiles - t < 2 ? 1 : 2;

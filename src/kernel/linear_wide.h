@@ -23,7 +23,7 @@
 enum {
     SG_WIDE_GROUPS = 16,
     SG_WIDE_ROWS = 256,
-    SG_WIDE_TILES = 16,  /* tiles whose sums wait */
+    SG_WIDE_TILES = 32,  /* tiles whose sums wait, with up to SG_WIDE_ROWS / 2 rows; half of them with more */
     SG_PANEL_BYTES = 704 /* of a row: 16 groups, 16 scales, 32 sums; an odd multiple of 64 */
 };
 #define SG_WIDE_MAGIC 0x4b400000
@@ -57,16 +57,22 @@ enum { SG_PANEL_D = 512, SG_PANEL_SX = 576 };
 /* What is wanted after all rows have been multiplied: the planes of groups of tiles `bytes` apart.  Fetched a group at a time beside the
  * products of the first rows, because many requests at once would wait for each other. */
 typedef struct sg_fetch {
-    const char *at; /* the planes of the first group */
+    const char *at, *meta; /* the planes of the first group, and about where its scales are */
     size_t tile_bytes;
-    int group_bytes, tiles; /* tiles: 0 to 2 */
+    int group_bytes, meta_bytes, tiles; /* bytes of a group; tiles: 0 to 2 */
 } sg_fetch;
 
 SG_INLINE sg_fetch sg_fetch_of(sg_dtype type, const void *packed, int tile, int tiles, int k, int b0)
 {
-    const int bytes = sg_tile_form_of(type).plane_bytes;
-    const uint8_t *planes = sg_tile_view_of(type, packed, tile, k).planes;
-    return (sg_fetch){(const char *)planes + (size_t)b0 * (size_t)bytes, sg_tile_bytes(type, k), bytes, tiles};
+    const sg_tile_form form = sg_tile_form_of(type);
+    const int bytes = form.plane_bytes, meta = form.nested ? form.meta_bytes / 8 : form.meta_bytes;
+    const sg_tile_view t = sg_tile_view_of(type, packed, tile, k);
+    return (sg_fetch){.at = (const char *)t.planes + (size_t)b0 * (size_t)bytes,
+                      .meta = (const char *)t.meta + (size_t)b0 * (size_t)meta,
+                      .tile_bytes = sg_tile_bytes(type, k),
+                      .group_bytes = bytes,
+                      .meta_bytes = meta,
+                      .tiles = tiles};
 }
 
 /* Without a loop, so that the loop around it can be unrolled. */
@@ -88,10 +94,22 @@ SG_INLINE void sg_fetch_lines(const char *at, int bytes)
 
 SG_INLINE void sg_fetch_group(sg_fetch f, int g)
 {
-    if (f.tiles > 0)
+    if (f.tiles > 0) {
         sg_fetch_lines(f.at + g * f.group_bytes, f.group_bytes);
-    if (f.tiles > 1)
+        _mm_prefetch(f.meta + g * f.meta_bytes, _MM_HINT_T1);
+    }
+    if (f.tiles > 1) {
         sg_fetch_lines(f.at + f.tile_bytes + g * f.group_bytes, f.group_bytes);
+        _mm_prefetch(f.meta + f.tile_bytes + g * f.meta_bytes, _MM_HINT_T1);
+    }
+}
+
+/* The first tiles of a call, while its panel is filled. */
+SG_INLINE void sg_fetch_first(sg_dtype type, const void *packed, int tile, int tiles, int k, int b0, int ngroup)
+{
+    sg_fetch f = sg_fetch_of(type, packed, tile, tiles < 2 ? tiles : 2, k, b0);
+    for (int g = 0; g < ngroup; g++)
+        sg_fetch_group(f, g);
 }
 
 /* Sums of all rows of up to SG_WIDE_TILES tiles. */
@@ -168,6 +186,9 @@ SG_INLINE int sg_wide_step(int k)
     int n = k / 32, parts = (n + SG_WIDE_GROUPS - 1) / SG_WIDE_GROUPS, step = (n + parts - 1) / parts;
     return (step + 1) / 2 * 2;
 }
+
+/* Tiles that share a panel of `rows` rows. */
+SG_INLINE int sg_wide_tiles(int rows) { return rows <= SG_WIDE_ROWS / 2 ? SG_WIDE_TILES : SG_WIDE_TILES / 2; }
 
 /* Where a nested group's small integers begin. */
 SG_INLINE const uint8_t *sg_nested_at(sg_dtype type, const uint8_t *meta, int b)

@@ -99,7 +99,7 @@ void sg_op_kv_write(sg_ops *ops, const sg_kv_layer *kv, const sg_rows *rows, con
                    v,
                    k_stride,
                    v_stride,
-                   sg_ops_row_step(ops, rows->nrow, 2 * kv->nkv * (kv->dk + kv->dv))};
+                   sg_ops_row_step(ops, rows->nrow, 12 * kv->nkv * (kv->dk + kv->dv))};
     sg_ops_run(ops, "kv write", 0, write_task, &j, (rows->nrow + j.step - 1) / j.step);
 }
 

@@ -17,6 +17,7 @@
  */
 #include "base/heap.h"
 #include "kernel/quant.h"
+#include "kernel/rows.h"
 #include "op/context.h"
 #include "op/load.h"
 
@@ -164,23 +165,20 @@ typedef struct part {
 
 typedef struct mul_pass {
     bool exact;
+    const sg_row_kernel *row;
     int nrow, npart;
     const void *const *rows; /* [nrow], and [nrow] more with the rests when a job is refined */
     part part[NJOB];
     sg_ops *ops;
 } mul_pass;
 
-/* out (+)= sums (+ bias) for columns [j0, j1) of a row; `sum` may be out. */
-static void finish(float *out, const float *sum, const float *bias, bool add, int j0, int j1)
+/* What follows the products of a row, columns [j0, j1): bias, then the residual; `sum` is out itself without one. */
+static void finish(const mul_pass *p, const part *q, float *out, float *sum, int j0, int j1)
 {
-    if (bias)
-        for (int j = j0; j < j1; j++) {
-            float v = sum[j] + bias[j];
-            out[j] = add ? out[j] + v : v;
-        }
-    else
-        for (int j = j0; j < j1; j++)
-            out[j] = out[j] + sum[j];
+    if (q->job->w->bias)
+        p->row->add(sum + j0, q->job->w->bias + j0, j1 - j0, 1);
+    if (q->job->add)
+        p->row->add(out + j0, sum + j0, j1 - j0, 1);
 }
 
 /* Rows [row0, row1) of a refined layer: both terms as rows of one call, then their sum. */
@@ -194,19 +192,13 @@ static void mul_refined(const mul_pass *p, const part *q, int tile0, int tile1, 
     for (int m = 0; m < nrow; m++) {
         rows[m] = p->rows[row0 + m];
         rows[nrow + m] = p->rows[p->nrow + row0 + m];
-        out[m] = scratch + (size_t)m * width - j0;
+        out[m] = q->job->add ? scratch + (size_t)m * width - j0 : q->out[row0 + m];
         out[nrow + m] = scratch + (size_t)(nrow + m) * width - j0;
     }
     w->kernel->mul(out, rows, 2 * nrow, w->packed, tile0, tile1, w->n, w->k);
     for (int m = 0; m < nrow; m++) {
-        float *sum = out[m], *to = q->out[row0 + m];
-        const float *rest = out[nrow + m];
-        for (int j = j0; j < j1; j++) {
-            sum[j] += rest[j];
-            if (w->bias)
-                sum[j] += w->bias[j];
-            to[j] = q->job->add ? to[j] + sum[j] : sum[j];
-        }
+        p->row->add(out[m] + j0, out[nrow + m] + j0, j1 - j0, 1);
+        finish(p, q, q->out[row0 + m], out[m], j0, j1);
     }
 }
 
@@ -225,9 +217,8 @@ static void mul_range(const mul_pass *p, const part *q, int tile0, int tile1, in
         sg_linear_exact(out, (const float *const *)p->rows + row0, nrow, w->stored, w->type, j0, j1, w->k);
     else
         w->kernel->mul(out, p->rows + row0, nrow, w->packed, tile0, tile1, w->n, w->k);
-    if (q->job->add || w->bias)
-        for (int m = 0; m < nrow; m++)
-            finish(q->out[row0 + m], out[m], w->bias, q->job->add, j0, j1);
+    for (int m = 0; m < nrow; m++)
+        finish(p, q, q->out[row0 + m], out[m], j0, j1);
 }
 
 static void mul_task(void *arg, int task, int worker)
@@ -270,23 +261,41 @@ static void run_tasks(mul_pass *p, int ntask)
     sg_ops_run_tasks(p->ops, name, all, mul_task, p, t);
 }
 
+/* Near `base` tiles in a task, so that the workers' shares of a part come out even: the most tiles that one of them gets, and for each task what
+ * beginning it costs (streams from memory that are not running yet, or with many rows their panels: about two tiles'
+ * work).  576 outputs on two workers: 4 tasks of 9 tiles, not 3 of 11 and one of 3. */
+static int even_step(int ntile, int base, int nrow, int nworker)
+{
+    int low = (base + 1) / 2, high = nrow < 16 ? base + base / 2 : 2 * base, start = nrow < 16 ? base : 32, best = base;
+    int64_t least = INT64_MAX;
+    high = high > TASK_TILES ? TASK_TILES : high;
+    for (int step = low; step <= high; step++) {
+        int64_t ntask = (ntile + step - 1) / step, turns = (ntask + nworker - 1) / nworker, cost = turns * (16 * step + start);
+        if (cost < least) {
+            least = cost;
+            best = step;
+        }
+    }
+    return best;
+}
+
 /* Tiles in a task: about six tasks for each worker over all jobs, but not so few bytes that taking tasks costs. */
 static int tiles_in_task(const sg_linear *w, int total_tiles, int nrow, int nworker)
 {
-    int step = total_tiles / (6 * nworker);
+    int step = total_tiles / (6 * nworker), ntile = (w->n + SG_TILE - 1) / SG_TILE;
     if (w->packed_bytes) {
-        size_t tile = w->packed_bytes / (size_t)((w->n + SG_TILE - 1) / SG_TILE);
+        size_t tile = w->packed_bytes / (size_t)ntile;
         size_t least = (size_t)TASK_BYTES / (size_t)(nrow < 16 ? nrow : 16) / tile;
         step = (size_t)step < least ? (int)least : step;
     }
-    step += step > 1 && step % 2; /* kernels take two tiles at a time */
-    return step < 1 ? 1 : step > TASK_TILES ? TASK_TILES : step;
+    step = step < 1 ? 1 : step > TASK_TILES ? TASK_TILES : step;
+    return nworker > 1 ? even_step(ntile, step, nrow, nworker) : step;
 }
 
 /* The jobs that take x in form `act` (every job on the exact path).  `memory` holds the rows and pointers. */
 static void run_form(sg_ops *ops, sg_act act, const float *x, size_t x_stride, int nrow, const sg_linear_job *jobs, int njob)
 {
-    mul_pass p = {.exact = ops->exact, .nrow = nrow, .ops = ops};
+    mul_pass p = {.exact = ops->exact, .row = sg_row_kernel_find(ops->isa), .nrow = nrow, .ops = ops};
     int total_tiles = 0, k = 0, nterm = 1;
     for (int i = 0; i < njob; i++)
         if (ops->exact || jobs[i].w->kernel->act == act) {
