@@ -277,11 +277,13 @@ static bool show_running(sg_engine *e)
     return all_paused;
 }
 
-/* Waiting requests that may be admitted: not who is held, nor who was thrown out and could not go on. */
+/* Waiting requests that may be admitted: not who is held, nor who was thrown out and could not go on.  While there is no
+ * place for another one, the first of them says that somebody waits; looking at hundreds would take longer than the plan. */
 static void show_waiting(sg_engine *e)
 {
+    int most = e->nrunning < e->max_running ? e->nshow_max : 1;
     e->nshown = 0;
-    for (int i = 0; i < e->nwaiting && e->nshown < e->nshow_max; i++) {
+    for (int i = 0; i < e->nwaiting && e->nshown < most; i++) {
         sg_request *r = e->waiting[i];
         if (r->state == SG_REQUEST_PREEMPTED && sg_request_room(r) <= 0)
             continue;

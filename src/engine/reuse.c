@@ -24,6 +24,8 @@
 #include "base/clock.h"
 #include "base/rng.h"
 
+#include <string.h>
+
 enum { GAIN_MIN = 32 }; /* tokens; less is computed at once, which costs less than another turn of waiting */
 
 static uint64_t space_of(const sg_engine *e, const sg_request *r)
@@ -90,25 +92,30 @@ int sg_request_guess_tree(sg_engine *e, const sg_request *r, int32_t *out, int m
 
 static int common(const sg_request *a, const sg_request *b, int n)
 {
+    enum { PIECE = 64 };
     int i = 0;
+    while (i + PIECE <= n && memcmp(a->token + i, b->token + i, PIECE * sizeof *a->token) == 0)
+        i += PIECE;
     while (i < n && a->token[i] == b->token[i])
         i++;
     return i;
 }
 
-/* How far `leader` must have computed for r to take from it, 0: not worth waiting for. */
-static int worth(sg_engine *e, sg_request *r, const sg_request *leader)
+/* How far `leader` must have computed for r, of which the tree has `have` tokens, to take from it, 0: not worth waiting for.
+ * Asked for each pair of requests, so what most pairs come to stands first. */
+static int worth(const sg_engine *e, const sg_request *r, const sg_request *leader, int have)
 {
+    int block = sg_kv_pool_block(e->lm.pool), most = r->nprompt - 1 < leader->nprompt ? r->nprompt - 1 : leader->nprompt;
+    have = have > leader->computed ? have : leader->computed;
+    if (most - have < GAIN_MIN || memcmp(r->token + have, leader->token + have, GAIN_MIN * sizeof *r->token) != 0)
+        return 0;
     if (leader->nprompt - leader->computed < GAIN_MIN || leader->priority > r->priority || space_of(e, leader) != space_of(e, r))
         return 0;
-    int block = sg_kv_pool_block(e->lm.pool), most = r->nprompt - 1 < leader->nprompt ? r->nprompt - 1 : leader->nprompt;
     int same = common(r, leader, most), at = same - same % block;
     if (same > at && leader->nprompt - at <= block)
         at = leader->nprompt;
     else
         same = at;
-    int have = sg_request_look(e, r);
-    have = have > leader->computed ? have : leader->computed;
     return same - have >= GAIN_MIN ? at : 0;
 }
 
@@ -130,9 +137,10 @@ bool sg_request_hold(sg_engine *e, sg_request *r)
             return true;
         r->leader = 0;
     }
+    int have = sg_request_look(e, r);
     for (int i = 0; i < e->nrunning + e->nshown; i++) {
         sg_request *l = i < e->nrunning ? e->running[i] : e->shown[i - e->nrunning];
-        int at = i < e->nrunning && l->state != SG_REQUEST_PREFILL ? 0 : worth(e, r, l);
+        int at = i < e->nrunning && l->state != SG_REQUEST_PREFILL ? 0 : worth(e, r, l, have);
         if (!at)
             continue;
         r->leader = i < e->nrunning ? l->serial : 0; /* one that is only shown is looked for again */

@@ -83,7 +83,8 @@ static sg_status read_window(client *c, const char *line, size_t n, const char *
     w.weibull = strcmp(family, "Weibull") == 0;
     if (text[used] || !(w.start >= 0 && w.start <= seconds_max) || !(w.rate >= 0 && w.rate <= rate_max) ||
         (c->nw && w.start <= c->w[c->nw - 1].start) || c->nw == WINDOWS_MAX)
-        return sg_fail(err, SG_E_FORMAT, "%s: line %zu: windows must follow each other, at most %d of them", what, number, (int)WINDOWS_MAX);
+        return sg_fail(err, SG_E_FORMAT, "%s: line %zu: windows must follow each other, at most %d of them", what, number,
+                       (int)WINDOWS_MAX);
     if (w.rate > 0 && ((!w.weibull && strcmp(family, "Gamma") != 0) || !(w.shape >= 1e-3 && w.shape <= 1e6)))
         return sg_fail(err, SG_E_FORMAT, "%s: line %zu: Gamma or Weibull with a shape from 0.001 to 1000000", what, number);
     if (!sg_trace_grow((void **)&c->w, &c->capw, c->nw, sizeof *c->w))
@@ -270,7 +271,8 @@ static sg_status draw_requests(sg_trace *t, const client *c, size_t max, sg_rng 
             if (max && t->n - from == max)
                 return SG_OK;
             if (t->n == REQUESTS_MAX)
-                return sg_fail(err, SG_E_LIMIT, "%s: more than %d requests; --requests N takes the first ones", what, (int)REQUESTS_MAX);
+                return sg_fail(err, SG_E_LIMIT, "%s: more than %d requests; --requests N takes the first ones", what,
+                               (int)REQUESTS_MAX);
             SG_TRY(sg_trace_add(t, (sg_trace_request){.arrival_us = (int64_t)(at * 1e6), .prompt = draw_length(&p->in, g),
                                                       .output = draw_length(&p->out, g)}, what, t->n, err));
         }

@@ -98,21 +98,31 @@ static int64_t tbt_of(const sg_pass *w, double alone_us)
     return w->o->tbt_us ? w->o->tbt_us : chosen > TBT_LEAST_US ? (int64_t)chosen : TBT_LEAST_US;
 }
 
-/* All decodes as they would cost, nothing planned. */
-static double decodes_us(const sg_pass *w, int more_rows, double more_context)
+static void add_decode(sg_step_cost *c, const sg_gap *g)
 {
-    if (!sg_pass_predicts(w))
-        return 0;
-    sg_step_cost c = {.tokens = more_rows, .decode_rows = more_rows, .decode_context = more_context};
-    for (int i = 0; i < w->s->nrunning; i++) {
-        const sg_gap *g = &w->s->running[i];
-        if (more_rows ? sg_pass_is_victim(w, i) : g->paused || sg_gap_left(g) != 1)
-            continue; /* with more_rows: everybody as if they decoded, which they soon will */
-        c.tokens++;
-        c.decode_rows++;
-        c.decode_context += g->known;
-    }
+    c->tokens++;
+    c->decode_rows++;
+    c->decode_context += g->known;
+}
+
+/* All decodes as they would cost, nothing planned. */
+static double decodes_us(const sg_pass *w)
+{
+    sg_step_cost c = {0};
+    for (int i = 0; i < w->s->nrunning && sg_pass_predicts(w); i++)
+        if (!w->s->running[i].paused && sg_gap_left(&w->s->running[i]) == 1)
+            add_decode(&c, &w->s->running[i]);
     return c.tokens ? sg_latency_predict_us(w->s->latency, &c) : 0;
+}
+
+/* Everybody who runs as if he decoded, which they soon will. */
+static sg_step_cost all_decode(const sg_pass *w)
+{
+    sg_step_cost c = {0};
+    for (int i = 0; i < w->s->nrunning; i++)
+        if (!sg_pass_is_victim(w, i))
+            add_decode(&c, &w->s->running[i]);
+    return c;
 }
 
 /* Plan the decodes; returns how long the step may last, 0 when no stream waits for it. */
@@ -224,14 +234,14 @@ static int list_prompts(sg_pass *w)
 }
 
 /* Whether one stream more still lets all of them decode in time. */
-static bool decodes_in_time(const sg_pass *w, const sg_gap *g)
+static bool decodes_in_time(const sg_pass *w, sg_step_cost all, const sg_gap *g)
 {
     if (!w->o->tbt_us || !sg_pass_predicts(w) || !w->s->nrunning)
         return true;
-    double context = g->known;
+    add_decode(&all, g);
     for (int k = 0; k < w->p->nadmit; k++)
-        context += w->s->waiting[w->p->admit[k]].known;
-    return decodes_us(w, w->p->nadmit + 1, context) * safety(w) <= (double)w->o->tbt_us * admit_share;
+        add_decode(&all, &w->s->waiting[w->p->admit[k]]);
+    return sg_latency_predict_us(w->s->latency, &all) * safety(w) <= (double)w->o->tbt_us * admit_share;
 }
 
 static void plan_prompts(sg_pass *w, double limit)
@@ -242,12 +252,13 @@ static void plan_prompts(sg_pass *w, double limit)
     if (limit <= 0)
         limit = (double)w->o->step_us_max;
     sg_pass_promise(w, SG_PROMISE_EXPECT);
+    sg_step_cost all = all_decode(w);
     bool closed = false;
     for (int k = 0; k < n && w->p->ntoken < budget; k++) {
         int at = w->p->order[k];
         if (at >= w->s->nrunning) {
             const sg_gap *g = &w->s->waiting[at - w->s->nrunning];
-            int place = closed || !decodes_in_time(w, g) ? -1 : sg_pass_admit(w, SG_PROMISE_EXPECT, at - w->s->nrunning);
+            int place = closed || !decodes_in_time(w, all, g) ? -1 : sg_pass_admit(w, SG_PROMISE_EXPECT, at - w->s->nrunning);
             closed = closed || (place < 0 && w->p->key[k] < w->s->now_us);
             if ((at = place) < 0)
                 continue;
@@ -266,7 +277,7 @@ void sg_plan_slo(const sg_snapshot *s, const sg_sched_options *o, sg_plan *p)
     sg_pass w;
     sg_pass_begin(&w, s, o, p);
     sg_pass_make_room(&w, worse);
-    double limit = plan_decodes(&w, tbt_of(&w, decodes_us(&w, 0, 0)));
+    double limit = plan_decodes(&w, tbt_of(&w, decodes_us(&w)));
     plan_drafts(&w, limit);
     plan_prompts(&w, limit);
     sg_pass_unstick(&w, worse);
