@@ -34,7 +34,9 @@ size_t sg_act_row_bytes(sg_act act, int k)
 
 void sg_act_quantize(sg_isa isa, sg_act act, void *dst, const float *x, int k)
 {
-    if (isa >= SG_ISA_AVX2 && act == SG_ACT_Q8)
+    if (isa >= SG_ISA_AVX512 && act == SG_ACT_Q8)
+        sg_linear_avx512_quantize(dst, x, k);
+    else if (isa >= SG_ISA_AVX2 && act == SG_ACT_Q8)
         sg_linear_avx2_quantize(dst, x, k);
     else if (isa >= SG_ISA_AVX512 && act == SG_ACT_BF16)
         sg_linear_avx512_quantize_bf16(dst, x, k);

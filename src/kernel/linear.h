@@ -56,6 +56,7 @@ const sg_linear_kernel *sg_linear_avx2_float_find(sg_dtype type); /* a part of t
 void sg_linear_avx2_quantize(void *dst, const float *x, int k);   /* form SG_ACT_Q8 */
 const sg_linear_kernel *sg_linear_avx512_find(sg_dtype type, int k);
 const sg_linear_kernel *sg_linear_avx512_float_find(sg_dtype type); /* a part of the above */
+void sg_linear_avx512_quantize(void *dst, const float *x, int k); /* the same */
 void sg_linear_avx512_quantize_bf16(void *dst, const float *x, int k);
 const sg_linear_kernel *sg_linear_amx_find(sg_dtype type, int k);
 const sg_linear_kernel *sg_linear_amx_bf16_find(sg_dtype type); /* a part of the above */

@@ -1,4 +1,4 @@
-/* kernel/linear_avx512_float.c - AVX-512: linear layers over F32, F16 and BF16 weights, and activations as two bfloat16 terms.
+/* kernel/linear_avx512_float.c - AVX-512: linear layers over F32, F16 and BF16 weights.
  *
  * A packed tile is [k][16] weights of the stored type, so one load gives a column of 16 weights, widened to float32
  * without loss and multiplied with one broadcast activation of each row.  A sum takes 128 columns one after another; these sums are
@@ -271,30 +271,4 @@ DEFINE(bf16, SG_BF16)
 const sg_linear_kernel *sg_linear_avx512_float_find(sg_dtype type)
 {
     return type == SG_F32 ? &f32 : type == SG_F16 ? &f16 : type == SG_BF16 ? &bf16 : NULL;
-}
-
-/* ---- activations ------------------------------------------------------------------------------------------------------------ */
-
-/* Sixteen values rounded to bfloat16, to nearest even; a NaN stays one. */
-SG_INLINE __m256i rounded(__m512 x)
-{
-    __m512i u = _mm512_castps_si512(x), even = _mm512_and_si512(_mm512_srli_epi32(u, 16), _mm512_set1_epi32(1));
-    __m512i up = _mm512_add_epi32(u, _mm512_add_epi32(even, _mm512_set1_epi32(0x7fff)));
-    __mmask16 nan = _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);
-    up = _mm512_mask_or_epi32(up, nan, u, _mm512_set1_epi32(0x400000));
-    return _mm512_cvtepi32_epi16(_mm512_srli_epi32(up, 16));
-}
-
-void sg_linear_avx512_quantize_bf16(void *dst, const float *x, int k)
-{
-    int n = (k + 31) / 32 * 32;
-    uint16_t *y = dst, *rest = y + n;
-    for (int i = 0; i < n; i += 16) {
-        int left = k - i < 0 ? 0 : k - i < 16 ? k - i : 16;
-        __m512 v = _mm512_maskz_loadu_ps((__mmask16)((1u << left) - 1), x + (left ? i : 0));
-        __m256i first = rounded(v);
-        __m512 back = _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(first), 16));
-        _mm256_storeu_si256((__m256i *)(void *)(y + i), first);
-        _mm256_storeu_si256((__m256i *)(void *)(rest + i), rounded(_mm512_sub_ps(v, back)));
-    }
 }
