@@ -261,9 +261,9 @@ static void run_tasks(mul_pass *p, int ntask)
     sg_ops_run_tasks(p->ops, name, all, mul_task, p, t);
 }
 
-/* Near `base` tiles in a task, so that the workers' shares of a part come out even: the most tiles that one of them gets, and for each task what
- * beginning it costs (streams from memory that are not running yet, or with many rows their panels: about two tiles'
- * work).  576 outputs on two workers: 4 tasks of 9 tiles, not 3 of 11 and one of 3. */
+/* Near `base` tiles in a task, so that the workers' shares of a part come out even: the most tiles that one of them gets, and for
+ * each task what beginning it costs (streams from memory that are not running yet, or with many rows their panels: about
+ * two tiles' work).  576 outputs on two workers: 4 tasks of 9 tiles, not 3 of 11 and one of 3. */
 static int even_step(int ntile, int base, int nrow, int nworker)
 {
     int low = (base + 1) / 2, high = nrow < 16 ? base + base / 2 : 2 * base, start = nrow < 16 ? base : 32, best = base;
