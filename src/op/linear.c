@@ -49,7 +49,7 @@ static void pack_task(void *arg, int task, int worker)
     w->kernel->pack((char *)w->packed + (size_t)task * p->tile_bytes, (const char *)w->stored + (size_t)row * p->row_bytes, rows, w->k);
 }
 
-enum { SLICE_BYTES = 8 << 20 };
+enum { SLICE_BYTES = 2 << 20 };
 
 /* Pack slice by slice, and tell `used` of each, so that packed and stored bytes are there together for one slice only. */
 static void pack_slices(sg_ops *ops, pack_job *p, sg_linear_used_fn *used, void *arg)
