@@ -5,7 +5,9 @@
  *     acc [16][dv]  =  acc * keep  +  P [16][64]  x  V [64][dv]             2 steps, dv / 64 times four C tiles
  *
  * One bfloat16 has 8 bits, a cached half float 11 and a query 24: everything is split into two terms, x = hi + lo, 16 bits
- * together, and a product is hi hi + lo hi + hi lo; lo lo is below 2^-16 of it.  A cache in bfloat16 has no lo.  A step
+ * together, and a product is hi hi + lo hi + hi lo; lo lo is below 2^-16 of it.  A cache in bfloat16 has no lo.  Nor has
+ * Q8_0: its whole numbers are bfloat16 already.  The scales of 32 dimensions of keys multiply the scores of that step, which
+ * is kept apart from the others; those of values multiply the probabilities, which become tiles for each 32 dimensions.  A step
  * of all products is 3 x 16 cycles for 16 x 64 x 32 multiply-adds, so that the tiles could reach a third of their rate,
  * 1 TFLOP/s a thread; the softmax, 16 scores in about 12 cycles, and the stores of tiles take about as long again.
  *
@@ -13,6 +15,7 @@
  *
  *     K   [dk / 32 steps][4 groups][hi, lo]   pairs of dimensions of 16 positions
  *     V   [2 steps][dv / 16][hi, lo]          pairs of positions of 16 dimensions; 0 from position n on
+ *         behind them the scales of Q8_0, [dk / 32][64] and [dv / 32][64] floats
  *     Q   [blocks of 16 queries][dk / 32 steps][hi, lo]   A tiles [16 queries][32 dimensions], times the scale; 0 where
  *                                             there is no query or dimension
  *
@@ -27,17 +30,23 @@
 
 enum { TILE = 1024, PAIR = 2 * TILE, BLOCK = 16, UNIT_QUERIES = 128 };
 
+/* From a tile of keys or values to the next: only half floats have a lo tile. */
+static inline size_t unit_of(sg_dtype type) { return type == SG_F16 ? PAIR : TILE; }
 static int steps_of(int dk) { return (dk + 31) / 32; }
 static int blocks_of(int nquery) { return (nquery + BLOCK - 1) / BLOCK; }
 static size_t query_bytes(int nquery, int dk) { return (size_t)(blocks_of(nquery) * steps_of(dk)) * PAIR; }
-static size_t k_bytes(int dk) { return (size_t)steps_of(dk) * 4 * PAIR; }
-static size_t v_bytes(int dv) { return (size_t)(dv > 64 ? dv / 16 : 4) * 2 * PAIR; }
+static size_t k_tile_bytes(int dk) { return (size_t)steps_of(dk) * 4 * PAIR; }
+static size_t v_tile_bytes(int dv) { return (size_t)(dv > 64 ? dv / 16 : 4) * 2 * PAIR; }
+static size_t scale_bytes(int n) { return (size_t)steps_of(n) * SG_KV_CHUNK * sizeof(float); }
+static size_t k_bytes(int dk) { return k_tile_bytes(dk) + scale_bytes(dk); }
+static size_t v_bytes(int dv) { return v_tile_bytes(dv) + scale_bytes(dv); }
 
-/* Of a block: scores, products with values, probabilities as A tiles, what its old sums are worth. */
-static size_t score_bytes(int nquery)
+/* Of a block: scores (Q8_0: some for each 32 dimensions), products with values, probabilities (Q8_0: for two times 32 dimensions),
+ * what its old sums are worth. */
+static size_t score_bytes(int nquery, int dk)
 {
     (void)nquery;
-    return 2 * BLOCK * SG_KV_CHUNK * sizeof(float) + 2 * PAIR + 64;
+    return (size_t)(steps_of(dk) + 1) * BLOCK * SG_KV_CHUNK * sizeof(float) + 2 * 2 * PAIR + 64;
 }
 
 /* ---- two terms ----------------------------------------------------------------------- */
@@ -47,8 +56,8 @@ static size_t score_bytes(int nquery)
 /* Upper halves of a (lower half of the result's pairs) and of b. */
 VEC_INLINE __m512i pair_high(__m512i a, __m512i b) { return _mm512_ternarylogic_epi32(_mm512_srli_epi32(a, 16), b, HIGH, 0xf8); }
 
-/* Lines of the hi and lo tiles for 16 pairs (a, b); `exact`: at most 16 bits, else lo is rounded. */
-VEC_INLINE void put_pairs(uint8_t *tile, v16 a, v16 b, const bool low, const bool exact)
+/* Lines of the hi and lo tiles for 16 pairs (a, b) of at most 16 bits. */
+VEC_INLINE void put_pairs(uint8_t *tile, v16 a, v16 b, const bool low)
 {
     __m512i x = _mm512_castps_si512(a), y = _mm512_castps_si512(b);
     _mm512_store_si512(tile, pair_high(x, y));
@@ -56,11 +65,13 @@ VEC_INLINE void put_pairs(uint8_t *tile, v16 a, v16 b, const bool low, const boo
         return;
     __m512i u = _mm512_castps_si512(v_sub(a, _mm512_castsi512_ps(_mm512_and_epi32(x, HIGH))));
     __m512i v = _mm512_castps_si512(v_sub(b, _mm512_castsi512_ps(_mm512_and_epi32(y, HIGH))));
-    if (!exact) {
-        u = _mm512_add_epi32(u, _mm512_set1_epi32(0x8000));
-        v = _mm512_add_epi32(v, _mm512_set1_epi32(0x8000));
-    }
     _mm512_store_si512(tile + TILE, pair_high(u, v));
+}
+
+/* A line of a hi tile for 16 pairs of whole numbers up to 128. */
+VEC_INLINE void put_whole(uint8_t *tile, v16 a, v16 b)
+{
+    _mm512_store_si512(tile, _mm512_or_si512(_mm512_srli_epi32(_mm512_castps_si512(a), 16), _mm512_castps_si512(b)));
 }
 
 /* 32 neighbouring values of a row of an A tile, both terms rounded. */
@@ -105,45 +116,47 @@ static void finish(void) { SG_AMX_RELEASE(); }
     } while (0)
 
 /* Dimensions d and d + 1 of a group of keys for d = 0, 2, ...; GET(d) is the vector of dimension d. */
-#define KEY_PAIRS(GET, low, exact)                                                                              \
+#define KEY_PAIRS(GET, low)                                                                                     \
     for (int d = 0; d < dk; d += 2) {                                                                           \
         if (d % 32 == 0)                                                                                        \
             STAY_AWAKE();                                                                                       \
         __builtin_prefetch((const char *)next + (size_t)d * 32, 0, 2);                                          \
-        put_pairs(tile + (size_t)(d / 32) * step + (size_t)(d % 32 / 2) * 64, GET(d), GET(d + 1), low, exact);  \
+        put_pairs(tile + (size_t)(d / 32) * step + (size_t)(d % 32 / 2) * 64, GET(d), GET(d + 1), low);         \
     }
 
 /* The steps of a group lie `step` bytes apart. */
-VEC_INLINE void load_group(sg_dtype type, uint8_t *tile, const size_t step, const void *stored, const void *next, int dk)
+VEC_INLINE void load_group(sg_dtype type, uint8_t *tile, const size_t step, float *scale, const void *stored, const void *next, int dk)
 {
     const uint16_t *h = stored;
 #define HALF(d) v_load_f16(h + (d) * SG_KV_GROUP)
 #define BRAIN(d) v_load_bf16(h + (d) * SG_KV_GROUP)
-#define BYTE(d) v_mul(v_load_i8((const int8_t *)p + 32 + (d) % 32 * SG_KV_GROUP), scale)
+#define BYTE(d) v_load_i8((const int8_t *)p + 32 + (d) * SG_KV_GROUP)
     if (type == SG_F16)
-        KEY_PAIRS(HALF, true, true)
+        KEY_PAIRS(HALF, true)
     else if (type == SG_BF16)
-        KEY_PAIRS(BRAIN, false, true)
+        KEY_PAIRS(BRAIN, false)
     else
         for (int b = 0; b < dk / 32; b++) {
             const uint8_t *p = (const uint8_t *)stored + (size_t)b * 544, *ahead = (const uint8_t *)next + (size_t)b * 544;
-            v16 scale = v_load_f16((const void *)p);
+            v_store(scale + (size_t)b * SG_KV_CHUNK, v_load_f16((const void *)p));
             STAY_AWAKE();
             __builtin_prefetch(ahead + 512, 0, 2);
             for (int d = 0; d < 32; d += 2) {
                 if (d % 4 == 0)
                     __builtin_prefetch(ahead + (size_t)d * 16, 0, 2);
-                put_pairs(tile + (size_t)b * step + (size_t)(d / 2) * 64, BYTE(d), BYTE(d + 1), true, false);
+                put_whole(tile + (size_t)b * step + (size_t)(d / 2) * 64, BYTE(d), BYTE(d + 1));
             }
         }
     if (dk % 32) /* the rest of the last step: dk is a multiple of 16 */
-        for (int t = 0; t < 2; t++)
+        for (int t = 0; t < (type == SG_F16 ? 2 : 1); t++)
             memset(tile + (size_t)(dk / 32) * step + (size_t)t * TILE + 512, 0, 512);
 }
 
 static void load_k(sg_dtype type, void *k, int group, const void *stored, const void *next, int dk)
 {
-    load_group(type, (uint8_t *)k + (size_t)group * PAIR, 4 * PAIR, stored, next, dk);
+    float *scale = (float *)(void *)((uint8_t *)k + k_tile_bytes(dk)) + (size_t)group * SG_KV_GROUP;
+    size_t unit = unit_of(type);
+    load_group(type, (uint8_t *)k + (size_t)group * unit, 4 * unit, scale, stored, next, dk);
 }
 
 /* Two rows of values, b NULL: the second one is 0. */
@@ -153,22 +166,28 @@ VEC_INLINE void load_two(sg_dtype type, uint8_t *tile, const uint8_t *a, const u
     if (type == SG_Q8_0) {
         for (int d = 0; d < dv; d += 32, a += 34, b += b ? 34 : 0) {
             const uint8_t *c = b ? b : none;
-            uint16_t x, y;
-            memcpy(&x, a, sizeof x);
-            memcpy(&y, c, sizeof y);
-            v16 s = v_set(sg_f16_to_f32(x)), t = v_set(sg_f16_to_f32(y));
             for (int i = 0; i < 2; i++)
-                put_pairs(tile + (size_t)(d / 16 + i) * PAIR, v_mul(v_load_i8((const int8_t *)a + 2 + i * 16), s),
-                          v_mul(v_load_i8((const int8_t *)c + 2 + i * 16), t), true, false);
+                put_whole(tile + (size_t)(d / 16 + i) * TILE, v_load_i8((const int8_t *)a + 2 + i * 16),
+                          v_load_i8((const int8_t *)c + 2 + i * 16));
         }
         return;
     }
     const uint16_t *x = (const void *)a, *y = (const void *)b;
     for (int d = 0; d < dv; d += 16)
         if (type == SG_F16)
-            put_pairs(tile + (size_t)(d / 16) * PAIR, v_load_f16(x + d), b ? v_load_f16(y + d) : v_zero(), true, true);
+            put_pairs(tile + (size_t)(d / 16) * PAIR, v_load_f16(x + d), b ? v_load_f16(y + d) : v_zero(), true);
         else
-            put_pairs(tile + (size_t)(d / 16) * PAIR, v_load_bf16(x + d), b ? v_load_bf16(y + d) : v_zero(), false, true);
+            put_pairs(tile + (size_t)(d / 16) * TILE, v_load_bf16(x + d), b ? v_load_bf16(y + d) : v_zero(), false);
+}
+
+/* The scales of a Q8_0 row at position t of the chunk. */
+VEC_INLINE void load_scales(float *scale, int t, const uint8_t *row, int dv)
+{
+    for (int b = 0; b < dv / 32; b++) {
+        uint16_t d;
+        memcpy(&d, row + (size_t)b * 34, sizeof d);
+        scale[b * SG_KV_CHUNK + t] = _cvtsh_ss(d);
+    }
 }
 
 static void load_v(sg_dtype type, void *v, int at, const void *rows, const void *next, size_t row_bytes, int n, int dv)
@@ -178,7 +197,7 @@ static void load_v(sg_dtype type, void *v, int at, const void *rows, const void 
         for (size_t i = 0; i < 2 * row_bytes; i += 64)
             __builtin_prefetch((const char *)next + (size_t)t * row_bytes + i, 0, 2);
         const uint8_t *a = (const uint8_t *)rows + (size_t)t * row_bytes, *b = t + 1 < n ? a + row_bytes : NULL;
-        uint8_t *tile = (uint8_t *)v + (size_t)((at + t) / 32 * (dv / 16)) * PAIR + (size_t)((at + t) % 32 / 2) * 64;
+        uint8_t *tile = (uint8_t *)v + (size_t)((at + t) / 32 * (dv / 16)) * unit_of(type) + (size_t)((at + t) % 32 / 2) * 64;
         if (type == SG_F16)
             load_two(SG_F16, tile, a, b, dv);
         else if (type == SG_BF16)
@@ -186,15 +205,25 @@ static void load_v(sg_dtype type, void *v, int at, const void *rows, const void 
         else
             load_two(SG_Q8_0, tile, a, b, dv);
     }
+    for (int t = 0; t < n && type == SG_Q8_0; t++)
+        load_scales((float *)(void *)((uint8_t *)v + v_tile_bytes(dv)), at + t, (const uint8_t *)rows + (size_t)t * row_bytes, dv);
+}
+
+/* Scales of positions from n on are 0. */
+static void clear_scales(float *scale, int n, int dv)
+{
+    for (int b = 0; b < dv / 32 && n < SG_KV_CHUNK; b++)
+        memset(scale + b * SG_KV_CHUNK + n, 0, (size_t)(SG_KV_CHUNK - n) * sizeof *scale);
 }
 
 /* Values of positions from n on are 0. */
-static void clear_rest(uint8_t *v, int n, int dv)
+static void clear_rest(sg_dtype type, uint8_t *v, int n, int dv)
 {
+    int ntile = dv / 16 * (type == SG_F16 ? 2 : 1); /* of a step */
+    clear_scales((float *)(void *)(v + v_tile_bytes(dv)), n, dv);
     for (int t = (n + 1) / 2 * 2; t < SG_KV_CHUNK; t += 2)
-        for (int d = 0; d < dv / 16; d++)
-            for (int i = 0; i < 2; i++)
-                memset(v + (size_t)(t / 32 * (dv / 16) + d) * PAIR + (size_t)i * TILE + (size_t)(t % 32 / 2) * 64, 0, 64);
+        for (int i = 0; i < ntile; i++)
+            memset(v + (size_t)(t / 32 * ntile + i) * TILE + (size_t)(t % 32 / 2) * 64, 0, 64);
 }
 
 /* ---- products --------------------------------------------------------------------------- */
@@ -214,6 +243,7 @@ static void clear_rest(uint8_t *v, int n, int dv)
 /* c [16][64] (n * 16 columns of it) = A x B over nstep steps; B tiles of a step lie b_step bytes from those of the last. */
 VEC_INLINE void product_n(float *c, const uint8_t *a, const uint8_t *b, size_t b_step, int nstep, bool low, const int n)
 {
+    const size_t unit = low ? PAIR : TILE;
     SG_AMX_ZERO(0);
     if (n > 1)
         SG_AMX_ZERO(1);
@@ -226,10 +256,10 @@ VEC_INLINE void product_n(float *c, const uint8_t *a, const uint8_t *b, size_t b
         SG_AMX_LOAD(5, a + TILE, 64);
         TERMS(0, 0);
         if (n > 1)
-            TERMS(1, PAIR);
+            TERMS(1, unit);
         if (n > 2) {
-            TERMS(2, 2 * PAIR);
-            TERMS(3, 3 * PAIR);
+            TERMS(2, 2 * unit);
+            TERMS(3, 3 * unit);
         }
     }
     SG_AMX_STORE(0, c, 256);
@@ -266,49 +296,73 @@ VEC_INLINE v16 exp2_of(v16 x)
 }
 
 /* What some models do to scores before the mask. */
-static void bend(const sg_attention_chunk *c, int i, float *s)
+static void bend(const sg_attention_chunk *c, int i, v16 *s)
 {
     static const float lane[SG_KV_GROUP] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
     for (int g = 0; g < 4; g++) {
-        v16 x = v_load(s + g * SG_KV_GROUP);
         if (c->softcap > 0)
-            x = v_mul(v_tanh(v_div(x, v_set(c->softcap))), v_set(c->softcap));
+            s[g] = v_mul(v_tanh(v_div(s[g], v_set(c->softcap))), v_set(c->softcap));
         if (c->slope)
-            x = v_fma(v_set(c->slope[i]), v_add(v_load(lane), v_set((float)(c->base + g * SG_KV_GROUP))), x);
-        v_store(s + g * SG_KV_GROUP, x);
+            s[g] = v_fma(v_set(c->slope[i]), v_add(v_load(lane), v_set((float)(c->base + g * SG_KV_GROUP))), s[g]);
     }
 }
 
-/* Scores s [64] of query i become a row of the two A tiles of probabilities; returns what the old sums are worth. */
-VEC_INLINE float soften(const sg_attention_chunk *c, int i, const float *s, uint8_t *p)
+/* Scores of a query, s [64]; Q8_0: s [steps][16][64], each step times its scales [steps][64]. */
+VEC_INLINE void scores_of(v16 *x, const float *s, const float *scale, int nstep, const bool whole)
+{
+    for (int g = 0; g < 4; g++)
+        x[g] = whole ? v_mul(v_load(s + g * 16), v_load(scale + g * 16)) : v_load(s + g * 16);
+    for (int b = 1; b < nstep && whole; b++)
+        for (int g = 0; g < 4; g++)
+            x[g] = v_fma(v_load(s + (size_t)b * BLOCK * SG_KV_CHUNK + g * 16), v_load(scale + b * SG_KV_CHUNK + g * 16), x[g]);
+}
+
+/* Probabilities s [64] times the scales of values for 32 dimensions become a row of two A tiles. */
+VEC_INLINE void put_scaled(uint8_t *p, const float *s, const float *scale)
+{
+    put_row(p, v_mul(v_load(s), v_load(scale)), v_mul(v_load(s + 16), v_load(scale + 16)));
+    put_row(p + PAIR, v_mul(v_load(s + 32), v_load(scale + 32)), v_mul(v_load(s + 48), v_load(scale + 48)));
+}
+
+/* Scores of query i, its rows from s on, become a row of the two A tiles of probabilities (Q8_0: the first row of s); returns what the
+ * old sums are worth. */
+VEC_INLINE float soften(const sg_attention_chunk *c, int i, float *s, uint8_t *p, const bool whole)
 {
     const v16 log2e = v_set(1.44269504f), none = v_set(-1e30f); /* times log2 e it is still a number */
-    v16 x0 = v_load(s), x1 = v_load(s + 16), x2 = v_load(s + 32), x3 = v_load(s + 48);
+    v16 x[4];
+    scores_of(x, s, (const float *)(const void *)((const uint8_t *)c->k + k_tile_bytes(c->dk)), steps_of(c->dk), whole);
+    if (c->softcap > 0 || c->slope)
+        bend(c, i, x);
     int first = c->first[i], end = c->end[i];
     __mmask64 see = (end >= 64 ? ~0ull : (1ull << end) - 1) & ~((1ull << first) - 1);
     if (see != ~0ull) {
-        x0 = _mm512_mask_blend_ps((__mmask16)see, none, x0);
-        x1 = _mm512_mask_blend_ps((__mmask16)(see >> 16), none, x1);
-        x2 = _mm512_mask_blend_ps((__mmask16)(see >> 32), none, x2);
-        x3 = _mm512_mask_blend_ps((__mmask16)(see >> 48), none, x3);
+        x[0] = _mm512_mask_blend_ps((__mmask16)see, none, x[0]);
+        x[1] = _mm512_mask_blend_ps((__mmask16)(see >> 16), none, x[1]);
+        x[2] = _mm512_mask_blend_ps((__mmask16)(see >> 32), none, x[2]);
+        x[3] = _mm512_mask_blend_ps((__mmask16)(see >> 48), none, x[3]);
     }
-    v16 most = v_max(v_max(x0, x1), v_max(x2, x3));
+    v16 most = v_max(v_max(x[0], x[1]), v_max(x[2], x[3]));
     float old = c->most[i], now = old;
     if (_mm512_cmp_ps_mask(most, v_set(old), _CMP_GT_OQ)) /* rare after some chunks, and then nothing waits for it */
         now = _mm512_reduce_max_ps(most);
     v16 top = v_set(-now * 1.44269504f);
-    x0 = exp2_of(v_fma(x0, log2e, top));
-    x1 = exp2_of(v_fma(x1, log2e, top));
-    x2 = exp2_of(v_fma(x2, log2e, top));
-    x3 = exp2_of(v_fma(x3, log2e, top));
-    put_row(p, x0, x1);
-    put_row(p + PAIR, x2, x3);
+    x[0] = exp2_of(v_fma(x[0], log2e, top));
+    x[1] = exp2_of(v_fma(x[1], log2e, top));
+    x[2] = exp2_of(v_fma(x[2], log2e, top));
+    x[3] = exp2_of(v_fma(x[3], log2e, top));
+    if (whole) {
+        for (int g = 0; g < 4; g++)
+            v_store(s + g * 16, x[g]);
+    } else {
+        put_row(p, x[0], x[1]);
+        put_row(p + PAIR, x[2], x[3]);
+    }
     float keep = 1;
     if (now != old) {
         keep = old == -FLT_MAX ? 0 : _mm512_cvtss_f32(exp2_of(v_set((old - now) * 1.44269504f)));
         c->most[i] = now;
     }
-    v16 sum = v_add(v_add(x0, x1), v_add(x2, x3));
+    v16 sum = v_add(v_add(x[0], x[1]), v_add(x[2], x[3]));
     v_store(c->sum + (size_t)i * 16, v_fma(v_load(c->sum + (size_t)i * 16), v_set(keep), sum));
     return keep;
 }
@@ -316,33 +370,39 @@ VEC_INLINE float soften(const sg_attention_chunk *c, int i, const float *s, uint
 /* ---- a chunk -------------------------------------------------------------------------------- */
 
 typedef struct work {
-    float *s, *o, *keep; /* [16][64], [16][64], [16]; keep below 0: the query sees nothing of the chunk */
-    uint8_t *p;          /* [2][hi, lo] A tiles */
+    float *s, *o, *keep; /* [16][64] (Q8_0: [dk / 32][16][64]), [16][64], [16]; keep below 0: the query sees nothing of the chunk */
+    uint8_t *p;          /* [2][hi, lo] A tiles (Q8_0: two of them) */
 } work;
 
 static work work_of(const sg_attention_chunk *c)
 {
-    float *o = c->s + BLOCK * SG_KV_CHUNK;
+    float *o = c->s + (size_t)steps_of(c->dk) * BLOCK * SG_KV_CHUNK;
     uint8_t *p = (uint8_t *)(o + BLOCK * SG_KV_CHUNK);
-    return (work){c->s, o, (float *)(void *)(p + 2 * PAIR), p};
+    return (work){c->s, o, (float *)(void *)(p + 2 * 2 * PAIR), p};
 }
 
 /* Scores of the block's queries become probabilities. */
-static void soften_rows(const sg_attention_chunk *c, int i0, int nrow)
+VEC_INLINE void soften_rows_of(const sg_attention_chunk *c, int i0, int nrow, const bool whole)
 {
     work w = work_of(c);
     for (int i = 0; i < nrow; i++) {
-        float *s = w.s + (size_t)i * SG_KV_CHUNK;
-        if (c->first[i0 + i] >= c->end[i0 + i]) {
-            w.keep[i] = -1;
-            for (int t = 0; t < 4; t++)
-                _mm512_store_si512(w.p + (size_t)t * TILE + (size_t)i * 64, _mm512_setzero_si512());
+        uint8_t *p = w.p + (size_t)i * 64;
+        if (c->first[i0 + i] < c->end[i0 + i]) {
+            w.keep[i] = soften(c, i0 + i, w.s + (size_t)i * SG_KV_CHUNK, p, whole);
             continue;
         }
-        if (c->softcap > 0 || c->slope)
-            bend(c, i0 + i, s);
-        w.keep[i] = soften(c, i0 + i, s, w.p + (size_t)i * 64);
+        w.keep[i] = -1;
+        for (int t = 0; t < 4; t++)
+            _mm512_store_si512(whole ? (void *)(w.s + (size_t)i * SG_KV_CHUNK + t * 16) : p + (size_t)t * TILE, _mm512_setzero_si512());
     }
+}
+
+static void soften_rows(const sg_attention_chunk *c, int i0, int nrow)
+{
+    if (c->type == SG_Q8_0)
+        soften_rows_of(c, i0, nrow, true);
+    else
+        soften_rows_of(c, i0, nrow, false);
 }
 
 /* Products with n * 16 dimensions of values from d on join the block's sums. */
@@ -361,17 +421,38 @@ static void scores_block(const sg_attention_chunk *c, int i0, int nrow)
 {
     work w = work_of(c);
     int nstep = steps_of(c->dk);
-    product(w.s, (const uint8_t *)c->queries + (size_t)(i0 / BLOCK * nstep) * PAIR, c->k, 4 * PAIR, nstep, c->type != SG_BF16, 4);
+    const uint8_t *q = (const uint8_t *)c->queries + (size_t)(i0 / BLOCK * nstep) * PAIR, *k = c->k;
+    if (c->type == SG_Q8_0)
+        for (int b = 0; b < nstep; b++)
+            product(w.s + (size_t)b * BLOCK * SG_KV_CHUNK, q + (size_t)b * PAIR, k + (size_t)b * 4 * TILE, 0, 1, false, 4);
+    else
+        product(w.s, q, k, 4 * unit_of(c->type), nstep, c->type == SG_F16, 4);
     soften_rows(c, i0, nrow);
+}
+
+/* Of the dimensions from d on, in n tiles from v on: o = P x V.  Q8_0 has probabilities for each two tiles. */
+VEC_INLINE void values_product(const sg_attention_chunk *c, sg_dtype type, int nrow, int d, const uint8_t *v, size_t v_step, int n)
+{
+    work w = work_of(c);
+    if (type != SG_Q8_0) {
+        product(w.o, w.p, v, v_step, 2, type == SG_F16, n);
+        return;
+    }
+    const float *scale = (const float *)(const void *)((const uint8_t *)c->v + v_tile_bytes(c->dv)) + d / 32 * SG_KV_CHUNK;
+    for (int b = 0; b < n / 2; b++, scale += SG_KV_CHUNK)
+        for (int i = 0; i < nrow; i++)
+            put_scaled(w.p + (size_t)b * 2 * PAIR + (size_t)i * 64, w.s + (size_t)i * SG_KV_CHUNK, scale);
+    for (int b = 0; b < n / 2; b++)
+        product(w.o + b * 32, w.p + (size_t)b * 2 * PAIR, v + (size_t)b * PAIR, v_step, 2, false, 2);
 }
 
 static void values_block(const sg_attention_chunk *c, int i0, int nrow)
 {
-    work w = work_of(c);
     int ntile = c->dv / 16;
+    size_t unit = unit_of(c->type);
     for (int d = 0, n; d < ntile; d += n) {
         n = ntile - d >= 4 ? 4 : ntile - d >= 2 ? 2 : 1;
-        product(w.o, w.p, (const uint8_t *)c->v + (size_t)d * PAIR, (size_t)ntile * PAIR, 2, c->type != SG_BF16, n);
+        values_product(c, c->type, nrow, d * 16, (const uint8_t *)c->v + (size_t)d * unit, (size_t)ntile * unit, n);
         add_values(c, i0, nrow, d * 16, n);
     }
 }
@@ -386,7 +467,7 @@ VEC_INLINE void load_part(sg_dtype type, uint8_t *tile, const sg_attention_place
         const uint8_t *a = (const uint8_t *)p->v[t / SG_KV_GROUP] + row;
         const char *next = (const char *)p->next_v[t / SG_KV_GROUP] + row;
         if (t >= n) {
-            for (int d = 0; d < dims / 16 * 2; d++)
+            for (int d = 0; d < dims / 16 * (type == SG_F16 ? 2 : 1); d++)
                 _mm512_store_si512(tile + (size_t)d * TILE, _mm512_setzero_si512());
             continue;
         }
@@ -400,39 +481,57 @@ VEC_INLINE void load_part(sg_dtype type, uint8_t *tile, const sg_attention_place
     }
 }
 
+VEC_INLINE void few_values(const sg_attention_chunk *c, const sg_attention_place *p, const sg_dtype type)
+{
+    const size_t wide = type == SG_Q8_0 ? 68 : 128, unit = unit_of(type);
+    for (int d = 0; d < c->dv; d += 64) {
+        int dims = c->dv - d < 64 ? c->dv - d : 64;
+        uint8_t *v = c->v, *half = v + 4 * unit;
+        size_t at = (size_t)d / 64 * wide;
+        if (dims == 64) {
+            load_part(type, v, p, 0, c->n, at, wide, 64);
+            load_part(type, half, p, 32, c->n, at, wide, 64);
+            values_product(c, type, c->to, d, v, 4 * unit, 4);
+            add_values(c, 0, c->to, d, 4);
+            continue;
+        }
+        load_part(type, v, p, 0, c->n, at, wide * (size_t)dims / 64, dims);
+        load_part(type, half, p, 32, c->n, at, wide * (size_t)dims / 64, dims);
+        for (int i = 0, n; i < dims / 16; i += n) {
+            n = dims / 16 - i >= 2 ? 2 : 1;
+            values_product(c, type, c->to, d + i * 16, v + (size_t)i * unit, 4 * unit, n);
+            add_values(c, 0, c->to, d + i * 16, n);
+        }
+    }
+}
+
 VEC_INLINE void few_of(const sg_attention_chunk *c, const sg_attention_place *p, const sg_dtype type)
 {
     work w = work_of(c);
     int nstep = steps_of(c->dk), ngroup = (c->n + SG_KV_GROUP - 1) / SG_KV_GROUP;
     uint8_t *k = c->k;
-    size_t group = (size_t)nstep * PAIR;
-    load_group(type, k, PAIR, p->k[0], p->next_k[0], c->dk);
+    const size_t unit = unit_of(type), group = (size_t)nstep * unit;
+    float *scale = (float *)(void *)(k + k_tile_bytes(c->dk));
+    load_group(type, k, unit, scale, p->k[0], p->next_k[0], c->dk);
     for (int g = 0; g < ngroup; g++) {
+        const uint8_t *b = k + (size_t)(g % 2) * group;
         if (g + 1 < ngroup)
-            load_group(type, k + (size_t)((g + 1) % 2) * group, PAIR, p->k[g + 1], p->next_k[g + 1], c->dk);
-        product_n(w.s + g * SG_KV_GROUP, c->queries, k + (size_t)(g % 2) * group, PAIR, nstep, type != SG_BF16, 1);
+            load_group(type, k + (size_t)((g + 1) % 2) * group, unit, scale + (g + 1) * SG_KV_GROUP, p->k[g + 1], p->next_k[g + 1], c->dk);
+        if (type != SG_Q8_0)
+            product_n(w.s + g * SG_KV_GROUP, c->queries, b, unit, nstep, type == SG_F16, 1);
+        else
+            for (int i = 0; i < nstep; i++)
+                product_n(w.s + (size_t)i * BLOCK * SG_KV_CHUNK + g * SG_KV_GROUP, (const uint8_t *)c->queries + (size_t)i * PAIR,
+                          b + (size_t)i * TILE, 0, 1, false, 1);
     }
-    soften_rows(c, 0, c->to);
-    size_t wide = type == SG_Q8_0 ? 68 : 128;
-    for (int d = 0; d < c->dv; d += 64) {
-        int dims = c->dv - d < 64 ? c->dv - d : 64;
-        uint8_t *half = (uint8_t *)c->v + 4 * PAIR;
-        size_t at = (size_t)d / 64 * wide, bytes = wide * (size_t)dims / 64;
-        if (dims == 64) {
-            load_part(type, c->v, p, 0, c->n, at, wide, 64);
-            load_part(type, half, p, 32, c->n, at, wide, 64);
-            product_n(w.o, w.p, c->v, 4 * PAIR, 2, type != SG_BF16, 4);
-            add_values(c, 0, c->to, d, 4);
-            continue;
-        }
-        load_part(type, c->v, p, 0, c->n, at, bytes, dims);
-        load_part(type, half, p, 32, c->n, at, bytes, dims);
-        for (int i = 0, n; i < dims / 16; i += n) {
-            n = dims / 16 - i >= 2 ? 2 : 1;
-            product(w.o, w.p, (uint8_t *)c->v + (size_t)i * PAIR, 4 * PAIR, 2, type != SG_BF16, n);
-            add_values(c, 0, c->to, d + i * 16, n);
-        }
+    if (type == SG_Q8_0) {
+        float *scales = (float *)(void *)((uint8_t *)c->v + v_tile_bytes(c->dv));
+        for (int t = 0; t < c->n; t++)
+            load_scales(scales, t, (const uint8_t *)p->v[t / SG_KV_GROUP] + (size_t)(t % SG_KV_GROUP) * p->v_row_bytes, c->dv);
+        clear_scales(scales, c->n, c->dv);
     }
+    soften_rows_of(c, 0, c->to, type == SG_Q8_0);
+    few_values(c, p, type);
 }
 
 static void few(const sg_attention_chunk *c, const sg_attention_place *p)
@@ -447,7 +546,7 @@ static void few(const sg_attention_chunk *c, const sg_attention_place *p)
 
 static void chunk(const sg_attention_chunk *c)
 {
-    clear_rest(c->v, c->n, c->dv);
+    clear_rest(c->type, c->v, c->n, c->dv);
     for (int i = c->from; i < c->to; i += BLOCK) {
         int nrow = c->to - i < BLOCK ? c->to - i : BLOCK;
         scores_block(c, i, nrow);
