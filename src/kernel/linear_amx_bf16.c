@@ -12,9 +12,9 @@
  *     tmm2 tmm3   rows 16-31 with W tiles 0, 1      tmm5  A of rows 16-31
  *
  * Measured on a Sapphire Rapids class server, one step of 32 rows, two tiles and both terms, 128 cycles of products: 50 ns from either
- * cache (160 cycles), 80 to 110 where the weights come from the third level.  So the first 32 rows of a pair of tiles fetch weights some steps
- * ahead, the rows after them multiply what is near and fetch a part of the next pair.  A stored tile holds up the loads after it, about
- * 1000 cycles for four tiles: sums wait in memory only where x would not stay in the second level cache.
+ * cache (160 cycles), 80 to 110 where the weights come from the third level.  So the first 32 rows of a pair of tiles fetch weights
+ * some steps ahead, the rows after them multiply what is near and fetch a part of the next pair.  A stored tile holds up the loads
+ * after it, about 1000 cycles for four tiles: sums wait in memory only where x would not stay in the second level cache.
  *
  * An element of C sees the same products in the same order whatever stands beside it, so the bits do not depend on the
  * number of rows: a single row runs through the same instruction.
