@@ -274,7 +274,7 @@ static float row_largest(const float *x, size_t n)
 
 /* e^-d of d >= 0 to seven digits: 2^n e^r with |r| <= ln 2 / 2.  From 88 on, and for what is no number, n is -127 and 2^n,
  * made of its bits, 0.  The comparison is one of bits, or the compiler would not make vectors of the loop around it. */
-static inline float fast_exp(float d)
+static inline __attribute__((always_inline)) float fast_exp(float d)
 {
     const uint32_t far = 0x42b00000; /* 88 */
     uint32_t in;
@@ -288,17 +288,29 @@ static inline float fast_exp(float d)
     return p * scale;
 }
 
+static inline __attribute__((always_inline)) void mass_loop(float *restrict w, const float *restrict x, size_t n, float most, float inverse)
+{
+    for (size_t i = 0; i < n; i++)
+        w[i] = fast_exp((most - x[i]) * inverse);
+}
+
+/* The same operations eight at a time, so the same bits. */
+__attribute__((target("avx2"))) static void mass_loop_avx2(float *restrict w, const float *restrict x, size_t n, float most, float inverse)
+{
+    mass_loop(w, x, n, most, inverse);
+}
+
 /* w[i] = e^((x[i] - most) / t), 0 for what is no number; +INFINITY logits share all the mass. */
 static void row_mass(float *w, const float *x, size_t n, float most, float t)
 {
     float inverse = 1 / t < FLT_MAX ? 1 / t : FLT_MAX;
-    if (isinf(most)) {
+    if (isinf(most))
         for (size_t i = 0; i < n; i++)
             w[i] = x[i] == most ? 1.0f : 0.0f;
-        return;
-    }
-    for (size_t i = 0; i < n; i++)
-        w[i] = fast_exp((most - x[i]) * inverse);
+    else if (__builtin_cpu_supports("avx2"))
+        mass_loop_avx2(w, x, n, most, inverse);
+    else
+        mass_loop(w, x, n, most, inverse);
 }
 
 enum { SUM = 64 };
