@@ -84,8 +84,8 @@ static void run(const char *what, const char *spec, int nwait, int places, doubl
             continue;
         own[n] = t;
         sg_snapshot s = {.now_us = sg_clock_us(), .running = e->gap_running, .nrunning = e->nrunning, .waiting = e->gap_waiting,
-                         .nwaiting = e->nshown, .free_block = 10000, .nblock = 30000, .block = 16, .free_slot = e->max_running - e->nrunning,
-                         .latency = &e->latency};
+                         .nwaiting = e->nshown, .free_block = 10000, .nblock = 30000, .block = 16,
+                         .free_slot = e->max_running - e->nrunning, .latency = &e->latency};
         t = sg_clock_ns();
         sg_sched_plan(&e->sched, &s, &e->plan);
         plan[n++] = sg_clock_ns() - t;
@@ -95,7 +95,8 @@ static void run(const char *what, const char *spec, int nwait, int places, doubl
     qsort(plan, (size_t)n, sizeof *plan, compare);
     *turn_us = (double)own[n / 2] / 1e3;
     *plan_us = (double)plan[n / 2] / 1e3;
-    tap_note("%s: %d streams, %d wait: a turn %.0f us besides the model, of which the plan %.1f us", what, e->nrunning, e->nwaiting, *turn_us, *plan_us);
+    tap_note("%s: %d streams, %d wait: a turn %.0f us besides the model, of which the plan %.1f us", what, e->nrunning,
+             e->nwaiting, *turn_us, *plan_us);
     for (int i = 0; i < N + nwait; i++)
         sg_request_free(r[i]);
     sg_engine_close(e);

@@ -56,6 +56,7 @@ static bool sample(sg_engine *e, sg_request *r, float *logits, sg_finish *how, s
         return false;
     }
     r->token[r->known++] = c.id;
+    e->drawn++;
     count_token(e, r, now);
     bool stopped = sg_request_push(r, &c, e->piece);
     if (sg_constraint_take(r->constraint, c.id, &done, error) != SG_OK)

@@ -265,10 +265,12 @@ static bool show_running(sg_engine *e)
             sg_request_become(e, r, room > 0 ? SG_REQUEST_DECODE : SG_REQUEST_PAUSED);
         all_paused &= room <= 0;
         r->ndraft = 0;
-        if (e->speculate && r->state == SG_REQUEST_DECODE)
-            sg_request_guess(e, r, room);
     }
-    if (e->draft)
+    bool guess = e->speculate && sg_engine_may_guess(e);
+    for (int i = 0; i < e->nrunning && guess; i++)
+        if (e->running[i]->state == SG_REQUEST_DECODE)
+            sg_request_guess(e, e->running[i], sg_request_room(e->running[i]));
+    if (e->draft && guess)
         sg_engine_guess(e);
     for (int i = 0; i < e->nrunning; i++) {
         own_tail(e, e->running[i]);

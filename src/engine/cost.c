@@ -41,6 +41,7 @@ void sg_engine_cost_begin(sg_engine *e)
         add_rows(&e->cost, w->request->computed, w->ntoken + w->ndraft, w->ntoken == gap ? 1 + w->ndraft : 0, gap == 1);
     }
     e->cost.experts = experts(&e->lm, e->cost.tokens);
+    e->plain_us = e->speculate ? sg_engine_plain_us(e) : 0;
     e->predicted_us = sg_latency_ready(&e->latency) ? sg_latency_predict_us(&e->latency, &e->cost) : 0;
 }
 
@@ -56,6 +57,19 @@ void sg_engine_cost_end(sg_engine *e, int64_t us)
     if (p90 >= 0)
         e->stats.step_error_p90 = p90;
     pthread_mutex_unlock(&e->stats_lock);
+}
+
+double sg_engine_plain_us(const sg_engine *e)
+{
+    sg_step_cost c = {0};
+    for (int i = 0; i < e->nwork; i++) {
+        const sg_request *r = e->work[i].request;
+        if (r->known - r->computed != 1 || e->work[i].ntoken != 1)
+            return 0;
+        add_rows(&c, r->computed, 1, 1, true);
+    }
+    c.experts = experts(&e->lm, c.tokens);
+    return c.tokens && sg_latency_ready(&e->latency) ? sg_latency_predict_us(&e->latency, &c) : 0;
 }
 
 /* ---- probing ---- */

@@ -271,8 +271,10 @@ void sg_engine_guess(sg_engine *e)
                 drop(d, i);
         }
     }
+    int64_t us = sg_clock_us() - start;
+    e->draft_us += (double)us;
     pthread_mutex_lock(&e->stats_lock);
-    e->stats.draft_seconds += sg_seconds(sg_clock_us() - start);
+    e->stats.draft_seconds += sg_seconds(us);
     pthread_mutex_unlock(&e->stats_lock);
 }
 

@@ -58,6 +58,15 @@ typedef struct sg_guess {
     uint16_t rest, pause; /* tokens until it may try again; how long it will rest the next time */
 } sg_guess;
 
+/* What guessing cost and brought lately beside so many streams (worth.c). */
+enum { SG_WORTH_NCLASS = 6 };
+typedef struct sg_worth {
+    double spent, would;  /* decayed: time of steps with guesses; time of plain steps for as many tokens */
+    double plain;         /* measured over predicted time of plain steps, lately; 0: not known */
+    int n;                /* steps with guesses since it was decided last */
+    uint32_t rest, pause; /* steps until it is tried again; how many it will be the next time */
+} sg_worth;
+
 struct sg_request {
     _Atomic int refs;
     _Atomic bool cancelled;
@@ -166,10 +175,14 @@ struct sg_engine {
     sg_latency latency;     /* how long steps take */
     sg_step_cost cost;      /* of the step in hand... */
     double predicted_us;    /* ...and what it was expected to take; 0: nothing */
+    double plain_us;        /* the same without its guesses; 0: nobody knows, or there are prompts in it */
     bool speculate;
     int ndraft_max;         /* guesses that a step has room for */
     float guess_accept[SG_DRAFT_NKIND]; /* recent shares of right guesses, of all requests */
     sg_draft_model *draft;  /* NULL: none */
+    sg_worth worth[SG_WORTH_NCLASS];
+    double draft_us; /* in the draft model since the last step */
+    uint64_t drawn;  /* tokens, ever */
     sg_gap *gap_running, *gap_waiting;
     sg_plan plan;
     uint64_t nstep;
@@ -217,6 +230,8 @@ void sg_engine_probe(sg_engine *e);
 /* The features of e->work, to be called before the step; and what it took. */
 void sg_engine_cost_begin(sg_engine *e);
 void sg_engine_cost_end(sg_engine *e, int64_t us);
+/* What e->work would cost without its guesses, by the model; to be called before the step.  0: nobody knows, or there are prompts in it. */
+double sg_engine_plain_us(const sg_engine *e);
 
 /* speculate.c: guesses. */
 void sg_engine_expect_guesses(sg_engine *e);                      /* at the start */
@@ -230,6 +245,12 @@ bool sg_request_may_guess(sg_request *r, sg_draft_kind kind, int *most);
 void sg_request_take_guess(sg_request *r, sg_draft_kind kind, int n); /* r->draft[0..n) are its guesses */
 /* Of `given` guesses `right` were. */
 void sg_request_learn(sg_engine *e, sg_request *r, int given, int right);
+
+/* worth.c: whether guessing pays, as measured. */
+/* Whether there may be guesses in the next step; counts a rest. */
+bool sg_engine_may_guess(sg_engine *e);
+/* A step of e->work as it stood before it took so long and drew so many tokens. */
+void sg_engine_weigh(sg_engine *e, double us, uint64_t drawn);
 
 /* draft_lookup.c: guesses from the request's own text. */
 /* All memory for a request of up to `limit` tokens. */

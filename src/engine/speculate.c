@@ -19,6 +19,8 @@
  * eight tokens, then for twice as many each time that its one guess afterwards is wrong again, up to REST_MAX.  So a text
  * that does not repeat itself costs a row every few hundred tokens, and one that begins to is found out.
  *
+ * Whether guessing pays at all is measured too (worth.c).
+ *
  * The step loop's thread.
  */
 #include "engine/internal.h"

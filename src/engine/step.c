@@ -174,8 +174,11 @@ static void step(sg_engine *e)
         st = e->lm.step(e->lm.self, &b, &error);
     sg_engine_count_step(e, &b, sg_clock_us() - start);
     if (st == SG_OK) {
+        uint64_t drawn = e->drawn;
         sg_engine_absorb(e);
-        sg_engine_cost_end(e, sg_clock_us() - start);
+        int64_t us = sg_clock_us() - start;
+        sg_engine_weigh(e, (double)us, e->drawn - drawn);
+        sg_engine_cost_end(e, us);
     } else
         fail_work(e, &error);
 }

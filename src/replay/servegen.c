@@ -282,8 +282,8 @@ static sg_status draw_requests(sg_trace *t, const client *c, size_t max, sg_rng 
     return SG_OK;
 }
 
-sg_status sg_servegen_add(sg_trace *t, const char *windows, size_t nwindows, const char *periods, size_t nperiods, uint64_t seed, size_t max,
-                          const char *what, sg_error *err)
+sg_status sg_servegen_add(sg_trace *t, const char *windows, size_t nwindows, const char *periods, size_t nperiods, uint64_t seed,
+                          size_t max, const char *what, sg_error *err)
 {
     client c = {0};
     sg_rng g = {seed ^ 0x73657276};
