@@ -127,7 +127,7 @@ static void alone(subject *s, trace_request *q)
         int32_t pos = i, zero = 0, extent = q->limit;
         bool out = i == n - 1;
         sg_batch b = {.nrow = 1, .id = &token[i], .pos = &pos, .seq = &zero, .nseq = 1, .seqs = &seq, .extent = &extent,
-                      .nout = out, .out = &zero, .logits = s->logits};
+                      .nout = out, .out = &zero, .logits = s->logits, .drawn = true};
         CHECK_OK(sg_kv_seq_extend(seq, 1, &err));
         CHECK_OK(s->lm.step(s->lm.self, &b, &err));
         if (!out)

@@ -84,7 +84,8 @@ static sg_status step(engine *e, sg_kv_seq **seqs, const int *order, const int *
                   .seqs = used,
                   .nout = nrow,
                   .out = want,
-                  .logits = logits};
+                  .logits = logits,
+                  .drawn = true};
     SG_TRY(sg_model_step(e->model, e->pool, &b, err));
     for (int r = 0; r < nrow; r++)
         memcpy(out + ((size_t)seq[r] * LEN + (size_t)pos[r]) * TINY_VOCAB, logits + (size_t)r * TINY_VOCAB,

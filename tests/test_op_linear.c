@@ -127,6 +127,55 @@ TEST(fast_path_agrees_with_exact_path)
     }
 }
 
+/* A head is a refined layer near the largest logit of a row, the plain one far below it, and each row alone. */
+TEST(a_head_is_sharp_near_its_largest_logit)
+{
+    static float plain[NROW * 701], sharp[NROW * 701], head[NROW * 701], alone[701];
+    for (int isa = 0; isa < SG_ISA_END; isa++) {
+        setup s;
+        refined = false;
+        if (!sg_isa_available((sg_isa)isa))
+            continue;
+        CHECK(open_setup(&s, false, 3, (sg_isa)isa));
+        for (int i = 0; i < 3; i++) {
+            const float *bias = s.w[i].bias;
+            int n = width[i], near = 0, far = 0;
+            s.w[i].bias = NULL;
+            sg_op_linear(s.ops, s.x, K, NROW, &(sg_linear_job){&s.w[i], plain, 701, false}, 1);
+            sg_linear_refine(&s.w[i]);
+            sg_op_linear(s.ops, s.x, K, NROW, &(sg_linear_job){&s.w[i], sharp, 701, false}, 1);
+            uint64_t calls = sg_heap_calls();
+            for (int r = 0; r < NROW; r++) {
+                float most = -INFINITY, window = 0;
+                for (int j = 0; j < n; j++)
+                    most = fmaxf(most, plain[r * 701 + j]);
+                window = fabsf(most) / 3;
+                sg_op_head(s.ops, &s.w[i], head, 701, s.x + (size_t)r * K, K, 1, window);
+                memcpy(alone, head, sizeof alone);
+                sg_op_head(s.ops, &s.w[i], head, 701, s.x, K, NROW, window);
+                CHECK(memcmp(alone, head + (size_t)r * 701, (size_t)n * sizeof *alone) == 0);
+                for (int j0 = 0; j0 < n; j0 += 16) {
+                    float here = -INFINITY;
+                    int end = j0 + 16 < n ? j0 + 16 : n;
+                    size_t bytes = (size_t)(end - j0) * sizeof *alone;
+                    for (int j = j0; j < end; j++)
+                        here = fmaxf(here, plain[r * 701 + j]);
+                    bool as_sharp = memcmp(alone + j0, sharp + r * 701 + j0, bytes) == 0;
+                    bool as_plain = memcmp(alone + j0, plain + r * 701 + j0, bytes) == 0;
+                    near += as_sharp, far += as_plain;
+                    CHECK(as_sharp || as_plain);
+                    CHECK(as_sharp || here < most);
+                    CHECK(as_plain || here >= most - window);
+                }
+            }
+            CHECK(calls == sg_heap_calls());
+            CHECK(near > 0 && (far > 0 || n <= SG_TILE));
+            s.w[i].bias = bias;
+        }
+        close_setup(&s);
+    }
+}
+
 TEST(shapes_are_refused)
 {
     sg_ops_options o = {.nthread = 1};

@@ -192,7 +192,8 @@ static sg_status step(bench *b, sg_kv_seq *const *seqs, int nseq, int n, bool lo
                       .seqs = seqs,
                       .nout = logits ? nseq : 0,
                       .out = out,
-                      .logits = b->logits};
+                      .logits = b->logits,
+                      .drawn = true};
     return sg_model_step(b->model, b->pool, &batch, err);
 }
 

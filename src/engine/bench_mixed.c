@@ -52,7 +52,7 @@ static sg_status add_rows(mixed *m, sg_batch *b, const stage *s, sg_error *err)
 /* One step of some stages, timed; the sequences are as before when it ends.  Nanoseconds. */
 static sg_status time_step(mixed *m, const stage *stages, int n, int64_t *ns, sg_error *err)
 {
-    sg_batch b = {.id = m->id, .pos = m->pos, .seq = m->seq, .seqs = m->used, .out = m->out, .logits = m->logits};
+    sg_batch b = {.id = m->id, .pos = m->pos, .seq = m->seq, .seqs = m->used, .out = m->out, .logits = m->logits, .drawn = true};
     sg_status st = SG_OK;
     for (int i = 0; i < n && st == SG_OK; i++)
         st = add_rows(m, &b, &stages[i], err);

@@ -97,7 +97,7 @@ static int64_t probe_step(sg_engine *e, sg_kv_seq **seq, int nseq, int n, sg_ste
     }
     c->experts = experts(&e->lm, nrow);
     sg_batch b = {.nrow = nrow, .id = e->row_token, .pos = e->row_pos, .seq = e->row_seq, .nseq = nseq, .seqs = e->seqs,
-                  .extent = e->extent, .nout = nseq, .out = e->logit_row, .logits = e->logits};
+                  .extent = e->extent, .nout = nseq, .out = e->logit_row, .logits = e->logits, .drawn = true};
     int64_t start = sg_clock_us();
     if (e->lm.step(e->lm.self, &b, NULL) != SG_OK)
         return 0;

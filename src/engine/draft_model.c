@@ -158,7 +158,7 @@ static bool one_round(sg_draft_model *d, int most)
     if (!nrow)
         return true;
     sg_batch b = {.nrow = nrow, .id = d->token, .pos = d->pos, .seq = d->seq, .nseq = d->nwho, .seqs = d->seqs, .extent = d->extent,
-                  .nout = d->nwho, .out = d->out, .logits = d->logits};
+                  .nout = d->nwho, .out = d->out, .logits = d->logits, .drawn = true};
     int64_t start = sg_clock_us();
     if (d->lm.step(d->lm.self, &b, NULL) != SG_OK) {
         for (int i = 0; i < d->nwho; i++)
@@ -301,7 +301,7 @@ static void probe(sg_draft_model *d)
         d->out[0] = n - 1;
         d->extent[0] = ROUNDS + PROMPT;
         sg_batch b = {.nrow = n, .id = d->token, .pos = d->pos, .seq = d->seq, .nseq = 1, .seqs = &s, .extent = d->extent, .nout = 1,
-                      .out = d->out, .logits = d->logits};
+                      .out = d->out, .logits = d->logits, .drawn = true};
         int64_t start = sg_clock_us();
         if (d->lm.step(d->lm.self, &b, NULL) != SG_OK)
             break;

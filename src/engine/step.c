@@ -145,7 +145,7 @@ static sg_status make_table(sg_engine *e, sg_batch *b, sg_error *err)
         }
     }
     *b = (sg_batch){.nrow = nrow, .id = e->row_token, .pos = e->row_pos, .seq = e->row_seq, .nseq = e->nwork, .seqs = e->seqs,
-                    .extent = e->extent, .nout = nout, .out = e->logit_row, .logits = e->logits};
+                    .extent = e->extent, .nout = nout, .out = e->logit_row, .logits = e->logits, .drawn = true};
     return SG_OK;
 }
 

@@ -197,14 +197,14 @@ SG_INLINE void amx_mul(sg_dtype type, float *const *out, const void *const *x, i
     SG_AMX_RELEASE();
 }
 
-enum { FEW_ROWS = 15, FEW_ROWS_8BIT = 24 }; /* at most: the AVX-512 kernel is as fast (kcheck --bench) */
+enum { FEW_ROWS = 15 }; /* at most: the AVX-512 kernel is as fast (kcheck --bench) */
 
 #define DEFINE(name, type)                                                                                                 \
     static size_t name##_bytes(int k) { return sg_tile_bytes(type, k); }                                                   \
     static void name##_pack(void *t, const void *s, int rows, int k) { sg_tile_pack(type, t, s, rows, k); }                \
     static void name##_mul(float *const *out, const void *const *x, int nrow, const void *packed, int tile0, int tile1, int n, int k) \
     {                                                                                                                      \
-        if (nrow <= (type == SG_Q8_0 ? FEW_ROWS_8BIT : FEW_ROWS) || type == SG_Q6_K)                                          \
+        if (nrow <= FEW_ROWS || type == SG_Q6_K)                                                                           \
             sg_linear_avx512_find(type, k)->mul(out, x, nrow, packed, tile0, tile1, n, k);                                 \
         else                                                                                                               \
             amx_mul(type, out, x, nrow, packed, tile0, tile1, n, k);                                                       \

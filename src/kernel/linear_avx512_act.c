@@ -61,7 +61,8 @@ static inline __m512 values(const float *x, int i, int k, const bool whole)
 static inline __m512i size_of(__m512 v) { return _mm512_and_si512(_mm512_castps_si512(v), _mm512_set1_epi32(0x7fffffff)); }
 
 /* 16 blocks, of which n are there, with k values; whole: all of them. */
-static inline __attribute__((always_inline)) void quantize_blocks(const sg_act_q8 *a, int b0, const float *x, int n, int k, const bool whole)
+static inline __attribute__((always_inline)) void quantize_blocks(const sg_act_q8 *a, int b0, const float *x, int n, int k,
+                                                                  const bool whole)
 {
     const __m512i zero = _mm512_setzero_si512(), evens = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
     int8_t rest[MANY * BLOCK], *q = whole ? a->q + BLOCK * b0 : rest;

@@ -29,6 +29,9 @@ typedef struct sg_row_kernel {
     /* Rotate x[i] with x[i + half] (halves) or x[2i] with x[2i + 1] (pairs) by the angles of c and s [half]. */
     void (*rotate_halves)(float *x, const float *c, const float *s, int half);
     void (*rotate_pairs)(float *x, const float *c, const float *s, int half);
+    /* The largest of x[0..n); of each 16 of them, the last ones fewer.  Any of the values when there are NaNs. */
+    float (*most)(const float *x, int n);
+    void (*most_of_16)(float *out, const float *x, int n);
 } sg_row_kernel;
 
 /* The table's loops; AMX uses those of AVX-512. */

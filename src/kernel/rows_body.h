@@ -209,8 +209,22 @@ static void rotate_pairs(float *x, const float *c, const float *s, int half)
     }
 }
 
+static float most(const float *x, int n)
+{
+    float m = x[0];
+    v16 s = v_set(m);
+    EACH16(n, s = v_max(v_load(x + at), s);, for (int i = 0; i < rest; i++) m = x[at + i] > m ? x[at + i] : m;);
+    float lanes = v_hmax(s);
+    return lanes > m ? lanes : m;
+}
+
+static void most_of_16(float *out, const float *x, int n)
+{
+    EACH16(n, *out++ = v_hmax(v_load(x + at));, *out = most(x + at, rest););
+}
+
 #define ROWS_NAME_(t) sg_row_kernel_##t
 #define ROWS_NAME(t) ROWS_NAME_(t)
 const sg_row_kernel ROWS_NAME(VEC_TABLE) = {
-    rms_norm, layer_norm, curve, glu, glu_oai, add, scale, softcap, rotate_halves, rotate_pairs,
+    rms_norm, layer_norm, curve, glu, glu_oai, add, scale, softcap, rotate_halves, rotate_pairs, most, most_of_16,
 };

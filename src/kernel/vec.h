@@ -168,12 +168,16 @@ VEC_INLINE float v_hsum(v16 x)
 
 VEC_INLINE float v_hmax(v16 x)
 {
+#ifdef __AVX512F__
+    return _mm512_reduce_max_ps(x);
+#else
     float t[16];
     v_store(t, x);
     for (int half = 8; half; half /= 2)
         for (int i = 0; i < half; i++)
             t[i] = t[i] > t[i + half] ? t[i] : t[i + half];
     return t[0];
+#endif
 }
 
 /* e^x within 2 units in the last place for x <= 88; below -87 it is e^-87.  x = n ln 2 + r with |r| <= ln 2 / 2

@@ -29,6 +29,9 @@ static sg_status read_params(sg_model *m, const sg_weights *weights, sg_error *e
     return SG_OK;
 }
 
+/* Logits that far below the largest of a row, e^-8 of its probability, do without the second term of activations. */
+static const float head_window = 8;
+
 static sg_status load_head(sg_loader *ld)
 {
     sg_model *m = ld->m;
@@ -379,8 +382,11 @@ static void finish(sg_model *m, sg_pass *p)
     if (b->hidden && b->nout)
         memcpy(b->hidden, p->last, (size_t)b->nout * D * sizeof(float));
     if (b->logits && m->head.n && b->nout) {
-        sg_linear_job job = {&m->head, b->logits, V, false};
-        sg_op_linear(m->ops, p->last, D, b->nout, &job, 1);
+        float scale = m->h.logit_scale > 0 ? m->h.logit_scale : 1;
+        if (b->drawn)
+            sg_op_head(m->ops, &m->head, b->logits, V, p->last, D, b->nout, head_window / scale);
+        else
+            sg_op_linear(m->ops, p->last, D, b->nout, &(sg_linear_job){&m->head, b->logits, V, false}, 1);
         if (m->h.logit_scale != 1.0f)
             sg_op_scale(m->ops, b->logits, b->nout, (int)V, m->h.logit_scale);
         if (m->h.final_softcap > 0)

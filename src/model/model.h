@@ -97,6 +97,8 @@ typedef struct sg_batch {
     int nout;
     const int32_t *out; /* [nout] rows that want results, rising */
     float *logits;      /* [nout][nvocab], or NULL */
+    bool drawn;         /* tokens will be drawn from the logits: those far below the largest of their row may have the error of 8-bit
+                         * activations, the others have that of 15 bits as all have without it (op/op.h: sg_op_head) */
     float *hidden;      /* [nout][dim] final hidden states (after the last norm), or NULL */
     float *score;       /* rerankers: [nout] score, for the first row of a sequence each; or NULL */
 } sg_batch;

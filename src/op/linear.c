@@ -114,8 +114,8 @@ void sg_linear_fini(sg_linear *w)
 
 void sg_linear_refine(sg_linear *w)
 {
-    enum { REST_MAX = SG_WORKER_BYTES / (int)sizeof(float) }; /* act_task keeps the rest of a row in the scratch */
-    w->precise = w->kernel && w->kernel->act == SG_ACT_Q8 && w->k <= REST_MAX;
+    enum { MOST = SG_WORKER_BYTES / 8 }; /* the scratch has room for the rest of a row (act_task), two rows of bytes and a float a tile (head.c) */
+    w->precise = w->kernel && w->kernel->act == SG_ACT_Q8 && w->k <= MOST && w->n / SG_TILE < MOST;
 }
 
 /* ---- activations ---------------------------------------------------------------- */
@@ -131,8 +131,7 @@ typedef struct act_pass {
     sg_ops *ops;
 } act_pass;
 
-/* rest = x - d q; a block that is not finite leaves NaNs, as the row itself does. */
-static void leave_over(float *rest, const float *x, const void *row, int k)
+void sg_act_leave_over(float *rest, const float *x, const void *row, int k)
 {
     sg_act_q8 a = sg_act_q8_of(row, k);
     for (int i = 0; i < k; i++)
@@ -150,7 +149,7 @@ static void act_task(void *arg, int task, int worker)
         if (!p->rest)
             continue;
         float *rest = sg_ops_worker(p->ops, worker);
-        leave_over(rest, x, row, p->k);
+        sg_act_leave_over(rest, x, row, p->k);
         sg_act_quantize(p->isa, p->act, row + (size_t)p->nrow * p->row_bytes, rest, p->k);
     }
 }

@@ -79,6 +79,12 @@ size_t sg_linear_packed_bytes(const sg_ops *ops, sg_dtype type, int n, int k);
  * activations are not 8-bit. */
 void sg_linear_refine(sg_linear *w);
 
+/* Logits: out[nrow][w->n] from x[nrow][w->k] (strides in floats).  Where w is refined, the second term of the activations is added only to
+ * tiles of 16 logits of which one lies within `window` of the largest of its row (or within a half, a quarter, ... of it, where those
+ * would be more than one tile in 256): the others are tokens that are not drawn.  A row's bits depend on that row alone.  (A refined
+ * layer in sg_op_linear is refined everywhere.) */
+void sg_op_head(sg_ops *ops, const sg_linear *w, float *out, size_t out_stride, const float *x, size_t x_stride, int nrow, float window);
+
 typedef struct sg_linear_job {
     const sg_linear *w;
     float *out;
