@@ -114,7 +114,7 @@ void sg_linear_fini(sg_linear *w)
 
 void sg_linear_refine(sg_linear *w)
 {
-    enum { MOST = SG_WORKER_BYTES / 8 }; /* the scratch has room for the rest of a row (act_task), two rows of bytes and a float a tile (head.c) */
+    enum { MOST = SG_WORKER_BYTES / 8 }; /* the scratch has room for the rest of a row (act_task), or what head.c keeps */
     w->precise = w->kernel && w->kernel->act == SG_ACT_Q8 && w->k <= MOST && w->n / SG_TILE < MOST;
 }
 
