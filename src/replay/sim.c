@@ -239,10 +239,15 @@ static void describe_blocks(sim *m, sim_request *q)
     q->gap.held_block = q->gap.own_block = q->seq->nblock;
     if (!m->tree)
         return;
-    q->gap.own_block = 0;
+    q->gap.own_block = q->gap.copy_block = 0;
     for (int k = 0; k < q->seq->nblock; k++)
         q->gap.own_block += sg_kv_pool_users(m->pool, q->seq->table[k]) == 1;
-    q->gap.copy_block = full < q->seq->nblock && sg_kv_pool_refs(m->pool, q->seq->table[full]) > 1;
+    if (full >= q->seq->nblock)
+        return;
+    int32_t last = q->seq->table[full];
+    if (sg_kv_pool_refs(m->pool, last) > 1 && sg_kv_pool_users(m->pool, last) == 1 && free_blocks(m) == 0)
+        sg_prefix_forget(m->tree, last); /* there is no block for a copy: as the engine does (engine/admit.c) */
+    q->gap.copy_block = sg_kv_pool_refs(m->pool, last) > 1;
 }
 
 /* ---- lists ---- */
