@@ -55,10 +55,10 @@ static float floor_of(const head_pass *p, const float *most, int ntile)
     return top; /* flat to the end */
 }
 
-static void sharpen(const head_pass *p, float *out, const void *rest, const float *most, int ntile)
+static void sharpen(const head_pass *p, float *out, const void *rest, const float *most, int ntile, float *more)
 {
     const sg_linear *w = p->w;
-    float more[SG_TILE], floor = floor_of(p, most, ntile);
+    float floor = floor_of(p, most, ntile);
     for (int t = 0; t < ntile; t++) {
         int j = t * SG_TILE, n = w->n - j < SG_TILE ? w->n - j : SG_TILE;
         if (!(most[t] >= floor))
@@ -72,13 +72,14 @@ static void sharpen(const head_pass *p, float *out, const void *rest, const floa
 static void head_task(void *arg, int task, int worker)
 {
     const head_pass *p = arg;
-    unsigned char *row = sg_ops_worker(p->ops, worker), *rest = row + p->row_bytes;
+    float *more = sg_ops_worker(p->ops, worker);
+    unsigned char *row = (unsigned char *)(more + SG_TILE), *rest = row + p->row_bytes;
     float *most = (float *)(void *)(rest + p->row_bytes); /* first it holds what is left over of x */
     float *out = p->out + (size_t)task * p->out_stride;
     int ntile = (p->w->n + SG_TILE - 1) / SG_TILE;
     second_term(p, rest, row, most, p->x + (size_t)task * p->x_stride);
     p->row->most_of_16(most, out, p->w->n);
-    sharpen(p, out, rest, most, ntile);
+    sharpen(p, out, rest, most, ntile, more);
 }
 
 void sg_op_head(sg_ops *ops, const sg_linear *w, float *out, size_t out_stride, const float *x, size_t x_stride, int nrow, float window)
