@@ -195,35 +195,21 @@ TEST(cancel_whom_another_one_waits_for)
     sg_engine_close(s.e);
 }
 
-TEST(cancel_in_prefill)
+/* Reach a state beside another request, then cancel there.  The one that decodes without a reader is paused, so its answer is long
+ * where that state is wanted. */
+static void cancel_in(sg_request_state state, int prompt, int answer)
 {
     scene s;
     uint64_t want = alone(40);
     scene_open(&s, 2);
-    sg_request *other = ask(&s, 1, 50, 40), *r = ask(&s, 0, PROMPT, 10);
-    reach(&s, r, SG_REQUEST_PREFILL);
-    cancelled(&s, r, SG_REQUEST_PREFILL, other, want);
+    sg_request *r = ask(&s, 0, prompt, answer), *other = ask(&s, 1, 50, 40);
+    reach(&s, r, state);
+    cancelled(&s, r, state, other, want);
 }
 
-TEST(cancel_in_decode)
-{
-    scene s;
-    uint64_t want = alone(40);
-    scene_open(&s, 2);
-    sg_request *other = ask(&s, 1, 50, 40), *r = ask(&s, 0, PROMPT, 10);
-    reach(&s, r, SG_REQUEST_DECODE);
-    cancelled(&s, r, SG_REQUEST_DECODE, other, want);
-}
-
-TEST(cancel_paused)
-{
-    scene s;
-    uint64_t want = alone(40);
-    scene_open(&s, 2);
-    sg_request *r = ask(&s, 0, 10, 300), *other = ask(&s, 1, 50, 40);
-    reach(&s, r, SG_REQUEST_PAUSED); /* nobody reads */
-    cancelled(&s, r, SG_REQUEST_PAUSED, other, want);
-}
+TEST(cancel_in_prefill) { cancel_in(SG_REQUEST_PREFILL, PROMPT, 10); }
+TEST(cancel_in_decode) { cancel_in(SG_REQUEST_DECODE, PROMPT, 10); }
+TEST(cancel_paused) { cancel_in(SG_REQUEST_PAUSED, 10, 300); }
 
 TEST(cancel_preempted)
 {
