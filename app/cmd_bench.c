@@ -24,6 +24,7 @@ static const option options[] = {
     {NULL, "--profile", OPT_FLAG, &profile, NULL, "also: where a decode step's time goes, op by op"},
     {NULL, "--mixed", OPT_FLAG, &mixed, NULL, "also: rows of all kinds in one step against a step each"},
     {NULL, "--engine", OPT_FLAG, &engine, NULL, "also: decoding through the step loop, with and without guessing ahead (--draft)"},
+    {NULL, "--draft", OPT_STR, &model_flag.draft, "MODEL", "for --engine: a small model that guesses tokens ahead"},
     {NULL, "--only", OPT_STR, &only, "NAME", "kernel: only this type, or linear, attention, attention_q8_0, ..."},
     {NULL, "--shape", OPT_STR, &shape, "MxNxK", "kernel: rows, outputs and inputs of the layer; NxK: several M"},
     {NULL, "--json", OPT_FLAG, &as_json, NULL, "one JSON object on standard output"},
@@ -121,16 +122,32 @@ static void print_table(const json_t *root)
     }
 }
 
+/* An option that would change nothing is refused. */
+static void check_together(const command *c, bool kernel)
+{
+    if (kernel && (profile || mixed || engine))
+        options_usage(c, "kernel has no decode steps: leave --profile, --mixed and --engine out");
+    if (!kernel && (only || shape))
+        options_usage(c, "--only and --shape go with kernel");
+    if (model_flag.draft && !engine)
+        options_usage(c, "--draft goes with --engine");
+    if ((profile || engine) && !tg)
+        options_usage(c, "--profile and --engine time what --tg decodes, which is 0");
+}
+
 static int run(const command *self, int argc, char **argv)
 {
     int list[64];
-    if (options_parse(self, argc, argv, 1) != 1)
-        options_usage(self, "a model is needed, or the word kernel");
-    sg_eval_options flags = model_flags_eval(self, argv[0]);
-    bool kernel = strcmp(argv[0], "kernel") == 0;
-    sg_bench_options o = {.model = kernel ? NULL : argv[0],
+    const char *what = options_parse(self, argc, argv, 1) ? argv[0] : NULL;
+    bool kernel = what && strcmp(what, "kernel") == 0;
+    sg_engine_options flags = model_flags_engine(self, kernel ? NULL : what);
+    sg_bench_options o = {.model = flags.model,
+                          .kernels = kernel,
                           .kv_type = flags.kv_type,
+                          .tokenizer = flags.tokenizer,
                           .threads = flags.threads,
+                          .ctx = flags.ctx,
+                          .seed = model_flag.seed == SEED_NONE ? 0 : model_flag.seed,
                           .memory_bytes = flags.memory_bytes,
                           .exact = flags.exact,
                           .batch = list,
@@ -143,7 +160,8 @@ static int run(const command *self, int argc, char **argv)
     if (shape && !read_shape(shape, &o))
         options_usage(self, "--shape takes MxNxK, such as 16x4096x4096, or NxK");
     o.prompt = (int)pp, o.generate = (int)tg, o.depth = (int)depth, o.reps = (int)reps, o.mixed = mixed, o.profile = profile;
-    o.engine = engine, o.draft = model_flag.draft;
+    o.engine = engine, o.draft = flags.draft;
+    check_together(self, kernel);
     char *text = NULL;
     sg_error err = {0};
     if (sg_bench_json(&text, &o, &err) != SG_OK)
@@ -162,9 +180,10 @@ static const option *const tables[] = {options, model_flag_options, NULL};
 
 const command cmd_bench = {
     .name = "bench",
-    .synopsis = "MODEL | kernel [options]",
+    .synopsis = "[MODEL] | kernel [options]",
     .summary = "time a model, or the kernels, beside what the machine can do",
     .text = "Tokens a second count all sequences together.  The machine's ceilings are probed in the same run, just before.\n"
+            "Without a MODEL the embedded default is timed.\n"
             "segue bench kernel times linear layers of every weight type, and attention over caches of 2048 and 8192 positions.",
     .tables = tables,
     .run = run,

@@ -140,7 +140,7 @@ static int run(const command *self, int argc, char **argv)
     return sg_bench_serve(&o, &err) == SG_OK ? 0 : command_failed(self, &err);
 }
 
-static const option *const tables[] = {options, model_flag_options, NULL};
+static const option *const tables[] = {options, model_flag_options, engine_flag_options, NULL};
 
 const command cmd_bench_serve = {
     .name = "bench serve",

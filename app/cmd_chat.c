@@ -282,7 +282,7 @@ static void converse(chat *c)
     }
 }
 
-static const option *const tables[] = {options, sample_flag_options, model_flag_options, NULL};
+static const option *const tables[] = {options, sample_flag_options, model_flag_options, engine_flag_options, NULL};
 
 static int run(const command *self, int argc, char **argv)
 {

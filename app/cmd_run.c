@@ -96,7 +96,7 @@ static int answer(const command *c, sg_engine *engine, const char *text, size_t 
     return status;
 }
 
-static const option *const tables[] = {options, sample_flag_options, model_flag_options, NULL};
+static const option *const tables[] = {options, sample_flag_options, model_flag_options, engine_flag_options, NULL};
 
 static int run(const command *c, int argc, char **argv)
 {

@@ -39,7 +39,7 @@ static const option options[] = {
     {NULL, "--config", OPT_STR, &config, "F",
      "read options from a file, name = value a line; model = PATH adds a model"},
     {0}};
-static const option *const tables[] = {options, model_flag_options, NULL};
+static const option *const tables[] = {options, model_flag_options, engine_flag_options, NULL};
 
 /* ---- config file ---- */
 
@@ -194,7 +194,8 @@ static int run(const command *c, int argc, char **argv)
     }
     sg_server_options o = {.host = host, .port = (int)port, .models = models, .nmodel = (size_t)nmodel, .api_key_file = key_file,
                            .access_log = access_log, .origins = origins.items, .norigin = origins.n, .body_max_bytes = max_body,
-                           .max_connections = (int)max_connections, .signals = true, .loaded = loaded, .hangup = hangup};
+                           .max_connections = (int)max_connections, .signals = true,
+                           .seed = model_flag.seed == SEED_NONE ? NULL : &model_flag.seed, .loaded = loaded, .hangup = hangup};
     o.arg = &o;
     sg_server *server;
     sg_error err;

@@ -226,10 +226,14 @@ sg_status sg_eval_rank(sg_eval *eval, const int32_t *ids, const int32_t *types, 
 /* ---- benchmarks ---------------------------------------------------------- */
 
 typedef struct sg_bench_options {
-    const char *model;     /* NULL: linear kernels instead of a model */
+    const char *model;     /* NULL: the embedded default */
+    bool kernels;          /* linear layers and attention instead of a model */
     const char *kv_type;   /* as in sg_eval_options */
+    const char *tokenizer; /* of a llama2.c model, for `engine`; or NULL */
     int threads;           /* 0: all CPUs that this process may use */
+    int ctx;               /* tokens that a sequence may have: a longer test is SG_E_LIMIT; 0: any */
     uint64_t memory_bytes; /* cap; 0: none */
+    uint64_t seed;         /* of the token ids; 0: 1 */
     bool exact;
     int prompt, generate;  /* tokens; 0: leave that test out */
     int depth;             /* tokens that a sequence holds before it is timed */
@@ -592,6 +596,7 @@ typedef struct sg_server_options {
     size_t norigin;
     size_t body_max_bytes;    /* 0: 16 MiB */
     int max_connections;      /* 0: 4096, less when the process may open fewer files */
+    const uint64_t *seed;     /* of requests that name none; NULL: another one for each */
     bool signals;             /* run handles SIGTERM and SIGINT (drain; again: stop) and SIGHUP */
     void (*loaded)(void *arg, const sg_engine *engine); /* after each model, in the loader's thread; or NULL */
     void (*hangup)(void *arg, sg_server *server); /* SIGHUP, in run's thread; NULL: the same files are read again */

@@ -35,6 +35,39 @@ ok "run -p - reads standard input"
 ok "a stop string does not appear"
 is "$(status "$segue" run)" 2 && is "$(status "$segue" run -p x --nonsense)" 2 && is "$(status "$segue" run -p x --temp hot)" 2
 ok "wrong usage is status 2"
+strange=
+for c in eval embed 'rank m' 'bench m' 'bench kernel' 'tokenize m' info; do
+	for o in '--warm-tokens 5' '--spec off' --no-prefix-cache '--draft m'; do
+		case "$c $o" in bench*--draft*) continue ;; esac
+		"$segue" $c $o >"$tmp/out" 2>"$tmp/err" </dev/null
+		[ $? -eq 2 ] && [ "$(wc -l <"$tmp/err")" -eq 1 ] && grep -q "unknown option ${o%% *}" "$tmp/err" && [ ! -s "$tmp/out" ] || strange="$strange $c $o;"
+	done
+	"$segue" $c --help >"$tmp/out" 2>"$tmp/err"
+	grep -q -e '--warm-tokens' -e '--spec ' -e '--no-prefix-cache' "$tmp/out" && strange="$strange $c --help;"
+done
+is "$strange" ""
+ok "options of an engine are refused, and not listed, where none runs"
+strange=
+for c in run chat serve eval embed rank bench 'bench serve'; do
+	"$segue" $c --help >"$tmp/out" 2>"$tmp/err"
+	for o in --threads --ctx --memory --kv-type --seed --exact; do
+		grep -q -e "^  $o " "$tmp/out" || strange="$strange $c $o;"
+	done
+	case $c in run | chat | serve | 'bench serve')
+		for o in --spec --draft --no-prefix-cache --warm-tokens; do
+			grep -q -e "^  $o" "$tmp/out" || strange="$strange $c $o;"
+		done ;;
+	esac
+done
+is "$strange" ""
+ok "the options that are the same everywhere are everywhere"
+strange=
+for o in 'kernel --profile' 'kernel --engine' 'kernel --mixed' 'm --only q4_0' 'm --shape 1x2x3' 'm --draft d' 'm --tg 0 --profile' 'm --tg 0 --engine' \
+	'm --reps 0' 'm --batch 0' 'm --batch 1,' 'kernel --shape 1x2x3x4'; do
+	[ "$(status "$segue" bench $o)" = 2 ] && [ "$(wc -l <"$tmp/err")" -eq 1 ] || strange="$strange $o;"
+done
+is "$strange" ""
+ok "bench refuses options that would change nothing"
 is "$(status "$segue" run "$tmp/none.gguf" -p x)" 1 && grep -q '^segue: run: ' "$tmp/err" && is "$(wc -l <"$tmp/err")" 1
 ok "a model that is not there is status 1 and one line"
 long=$(printf 'word %.0s' $(seq 3000))

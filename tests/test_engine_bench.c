@@ -18,7 +18,7 @@ static json_t *run(const sg_bench_options *o, sg_error *err)
 TEST(kernels_are_timed)
 {
     sg_error err = {0};
-    sg_bench_options o = {.threads = 2, .only = "q8_0", .m = 3, .n = 40, .k = 64};
+    sg_bench_options o = {.kernels = true, .threads = 2, .only = "q8_0", .m = 3, .n = 40, .k = 64};
     json_t *root = run(&o, &err);
     CHECK(root);
     json_t *row = json_array_get(json_object_get(root, "results"), 0), *machine = json_object_get(root, "machine");

@@ -315,6 +315,40 @@ static int sse(const char *field, char *text, size_t cap, bool *done)
     return lines;
 }
 
+/* What a completion without a seed, or with this one, says. */
+static void complete(const site *s, const char *more, char out[64])
+{
+    char body[128];
+    snprintf(body, sizeof body, "{\"prompt\":\"x\",\"max_tokens\":24,\"ignore_eos\":true%s}", more);
+    CHECK_INT(post(s, "/v1/completions", body), 200);
+    json_t *v = json_reply();
+    const char *text = json_string_value(json_object_get(json_array_get(json_object_get(v, "choices"), 0), "text"));
+    snprintf(out, 64, "%s", text ? text : "none");
+    json_decref(v);
+}
+
+TEST(requests_without_a_seed_take_the_servers)
+{
+    site s;
+    uint64_t seed = 77;
+    sg_server_options o = {.seed = &seed};
+    char first[64], again[64], named[64], other[64];
+    CHECK(site_open(&s, &o, NULL));
+    complete(&s, "", first);
+    complete(&s, "", again);
+    complete(&s, ",\"seed\":77", named);
+    complete(&s, ",\"seed\":78", other);
+    CHECK_STR(again, first);
+    CHECK_STR(named, first);
+    CHECK(strcmp(other, first) != 0);
+    site_close(&s);
+    CHECK(site_open(&s, NULL, NULL));
+    complete(&s, "", first);
+    complete(&s, "", again);
+    CHECK(strcmp(again, first) != 0);
+    site_close(&s);
+}
+
 TEST(streams_say_the_same)
 {
     site s;

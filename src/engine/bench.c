@@ -19,6 +19,7 @@
 #include "engine/bench_kernel.h"
 #include "engine/bench_engine.h"
 #include "engine/bench_mixed.h"
+#include "format/embedded.h"
 #include "kernel/probe.h"
 #include "kernel/quant.h"
 #include "model/model.h"
@@ -141,7 +142,8 @@ static double peak_bytes(void)
 static sg_status open_model(bench *b, const sg_bench_options *o, sg_error *err)
 {
     int64_t t = sg_clock_us();
-    SG_TRY(sg_weights_open(&b->weights, o->model, err));
+    SG_TRY(o->model ? sg_weights_open(&b->weights, o->model, err)
+                    : sg_weights_open_memory(&b->weights, sg_default_model, sg_default_model_bytes(), "the embedded default", err));
     SG_TRY(sg_model_load(&b->model, b->weights, b->ops, err));
     b->load.seconds = (double)(sg_clock_us() - t) / 1e6;
     b->load.file = (double)sg_weights_file_bytes(b->weights);
@@ -437,6 +439,9 @@ static sg_status check(const sg_bench_options *o, sg_error *err)
         return sg_fail(err, SG_E_ARGUMENT, "lengths are from 0 to %d", 1 << 24);
     if (o->m < 0 || o->n < 0 || o->k < 0 || o->m > 1 << 16 || o->n > 1 << 20 || o->k > 1 << 20)
         return sg_fail(err, SG_E_ARGUMENT, "a shape has at most 65536 rows and 1048576 columns");
+    int longest = o->prompt > o->generate ? o->prompt : o->generate;
+    if (!o->kernels && o->ctx > 0 && o->depth + longest > o->ctx)
+        return sg_fail(err, SG_E_LIMIT, "a test of %d tokens: the context is to have %d", o->depth + longest, o->ctx);
     for (int i = 0; i < o->nbatch; i++)
         if (o->batch[i] < 1 || o->batch[i] > BATCH_MAX)
             return sg_fail(err, SG_E_ARGUMENT, "a batch has from 1 to %d sequences", BATCH_MAX);
@@ -445,7 +450,7 @@ static sg_status check(const sg_bench_options *o, sg_error *err)
 
 sg_status sg_bench_json(char **out, const sg_bench_options *o, sg_error *err)
 {
-    bench b = {.rng = {1}};
+    bench b = {.rng = {o->seed ? o->seed : 1}};
     json_t *root = NULL, *results = NULL;
     SG_TRY(check(o, err));
     if (o->memory_bytes)
@@ -454,10 +459,11 @@ sg_status sg_bench_json(char **out, const sg_bench_options *o, sg_error *err)
     results = json_array();
     sg_status st = results ? open_ops(&b, o, err) : sg_fail_nomem(err, "the results");
     if (st == SG_OK)
-        st = o->model ? run_model(&b, results, o, err) : run_kernels(&b, results, o, err);
+        st = o->kernels ? run_kernels(&b, results, o, err) : run_model(&b, results, o, err);
     if (st == SG_OK) {
-        root = json_pack("{s:o, s:s?, s:O}", "machine", machine_json(b.ops, &b.ceiling), "model", o->model, "results", results);
-        if (root && o->model)
+        root = json_pack("{s:o, s:s?, s:O}", "machine", machine_json(b.ops, &b.ceiling), "model",
+                         o->kernels ? NULL : o->model ? o->model : "default", "results", results);
+        if (root && !o->kernels)
             json_object_set_new(root, "load", json_pack("{s:f, s:f, s:f}", "seconds", rounded(b.load.seconds), "file_bytes", b.load.file,
                                                         "peak_bytes", b.load.peak));
         char *text = root ? json_dumps(root, JSON_REAL_PRECISION(9)) : NULL;

@@ -146,9 +146,9 @@ static sg_status open_engines(run *x, sg_error *err)
         batch = o->batch[i] > batch ? o->batch[i] : batch;
     x->nprompt = o->depth > PROMPT_MIN ? o->depth : PROMPT_MIN;
     for (int k = 0; k < 2; k++) {
-        sg_engine_options e = {.model = o->model, .kv_type = o->kv_type, .threads = o->threads, .exact = o->exact,
-                               .ctx = x->nprompt + o->generate + 2, .max_running = batch < 2 ? 2 : batch, .max_waiting = batch + 1,
-                               .spec = k ? "auto" : "off", .draft = k ? o->draft : NULL};
+        sg_engine_options e = {.model = o->model, .tokenizer = o->tokenizer, .kv_type = o->kv_type, .threads = o->threads,
+                               .exact = o->exact, .ctx = x->nprompt + o->generate + 2, .max_running = batch < 2 ? 2 : batch,
+                               .max_waiting = batch + 1, .spec = k ? "auto" : "off", .draft = k ? o->draft : NULL};
         SG_TRY(sg_engine_open(&x->engine[k], &e, err));
     }
     sg_engine_info info;
@@ -160,7 +160,7 @@ static sg_status open_engines(run *x, sg_error *err)
 
 sg_status sg_bench_engine(json_t *results, const sg_bench_options *o, sg_error *err)
 {
-    run x = {.o = o, .salt = 1};
+    run x = {.o = o, .salt = o->seed ? o->seed : 1};
     if (!o->generate)
         return SG_OK;
     sg_status st = open_engines(&x, err);

@@ -185,6 +185,8 @@ struct sg_server {
     size_t body_max;
     int max_connections;
     bool signals;
+    bool seeded;   /* requests that name no seed take this one */
+    uint64_t seed;
     sg_served *model;
     size_t nmodel;
 

@@ -221,8 +221,8 @@ static bool read_bias(sg_exchange *e, sg_sampling *s, sg_logit_bias *bias, int n
 
 static uint64_t seed_of(const sg_exchange *e)
 {
-    uint64_t seed = (uint64_t)e->params.seed;
-    if (!e->params.has_seed && getrandom(&seed, sizeof seed, 0) != sizeof seed)
+    uint64_t seed = e->params.has_seed ? (uint64_t)e->params.seed : e->server->seed;
+    if (!e->params.has_seed && !e->server->seeded && getrandom(&seed, sizeof seed, 0) != sizeof seed)
         seed = (uint64_t)e->begin_us;
     return seed;
 }

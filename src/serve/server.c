@@ -327,6 +327,8 @@ static sg_status copy_options(sg_server *s, const sg_server_options *o, sg_error
     if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < (rlim_t)s->max_connections + 64)
         s->max_connections = files.rlim_cur > 128 ? (int)files.rlim_cur - 64 : 64;
     s->signals = o->signals;
+    s->seeded = o->seed != NULL;
+    s->seed = o->seed ? *o->seed : 0;
     if (getrandom(&s->secret, sizeof s->secret, 0) != sizeof s->secret)
         return sg_fail_sys(err, errno, "no random numbers");
     s->on_loaded = o->loaded;
