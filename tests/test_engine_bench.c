@@ -55,6 +55,15 @@ TEST(a_model_is_timed)
         double low = json_number_value(json_object_get(tps, "min")), high = json_number_value(json_object_get(tps, "max"));
         CHECK(low > 0 && high >= low);
     }
+    double weights = json_number_value(json_object_get(json_object_get(json_object_get(root, "machine"), "ceiling"), "weights_gbps"));
+    for (size_t i = 1; i < 3; i++) { /* decoding reads its weights, and not faster than they can be read */
+        const json_t *row = json_array_get(results, i);
+        double gbps = json_number_value(json_object_get(row, "weights_gbps"));
+        double part = json_number_value(json_object_get(row, "fraction_of_ceiling"));
+        CHECK(gbps > 0 && gbps <= weights && part > 0 && part < 1);
+        CHECK(json_number_value(json_object_get(row, "fraction_of_read")) > 0);
+    }
+    CHECK(!json_object_get(json_array_get(results, 0), "weights_gbps"));
     json_decref(root);
     batch[1] = 100000;
     char *text;

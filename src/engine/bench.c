@@ -1,6 +1,7 @@
 /* engine/bench.c - how fast a model and the kernels run, beside what the machine can do.
  *
- *     ceilings   probes on all workers at once: float32, bfloat16 and int8 operations, reading memory
+ *     ceilings   probes on all workers at once: float32, bfloat16 and int8 operations, reading 192 MB, reading the model's
+ *                weights (bench_read.c)
  *     ppN        a prompt of N tokens at once (steps of up to CHUNK rows), logits of the last
  *     tgN        N steps of one token for each of `batch` sequences that hold `depth` tokens already
  *     profile    the same steps once more, counted by op (op/profile.h)
@@ -10,7 +11,8 @@
  *
  * A run is repeated `reps` times after one that is not counted.  Token ids are pseudo-random.  The fraction of the ceiling is
  * for prompts the multiply-adds of the layers over the rate of the narrowest type that the weights reach, for
- * decoding the bytes of weights read over the read rate: a bound from one resource, so 1 cannot be reached.
+ * decoding the bytes of weights read over the rate at which the same bytes were read without anything else just before and just
+ * after: a bound from one resource, so 1 cannot be reached.
  */
 #include "base/clock.h"
 #include "base/heap.h"
@@ -19,6 +21,7 @@
 #include "engine/bench_kernel.h"
 #include "engine/bench_engine.h"
 #include "engine/bench_mixed.h"
+#include "engine/bench_read.h"
 #include "format/embedded.h"
 #include "kernel/probe.h"
 #include "kernel/quant.h"
@@ -70,6 +73,7 @@ static double probe(sg_ops *ops, sg_probe what, const char *memory)
 
 typedef struct ceilings {
     double fp32, bf16, int8, vnni, read;
+    double weights; /* reading the model's own: the best so far; 0 without a model */
 } ceilings;
 
 static sg_status probe_all(ceilings *c, sg_ops *ops, sg_error *err)
@@ -91,10 +95,10 @@ static double rounded(double x) { return isfinite(x) ? round(x * 10000) / 10000 
 
 static json_t *machine_json(sg_ops *ops, const ceilings *c)
 {
-    return json_pack("{s:s, s:i, s:s, s:{s:f, s:f, s:f, s:f, s:f}}", "isa", sg_isa_name(sg_ops_isa(ops)), "threads",
+    return json_pack("{s:s, s:i, s:s, s:{s:f, s:f, s:f, s:f, s:f, s:f}}", "isa", sg_isa_name(sg_ops_isa(ops)), "threads",
                      sg_pool_nworker(sg_ops_pool(ops)), "cpu", sg_cpu_name(), "ceiling", "fp32_gflops",
                      rounded(c->fp32), "bf16_gflops", rounded(c->bf16), "int8_gops", rounded(c->int8), "vnni_gops",
-                     rounded(c->vnni), "read_gbps", rounded(c->read));
+                     rounded(c->vnni), "read_gbps", rounded(c->read), "weights_gbps", rounded(c->weights));
 }
 
 /* ---- models --------------------------------------------------------------------- */
@@ -105,6 +109,7 @@ typedef struct bench {
     sg_model *model;
     const sg_model_info *info;
     sg_kv_pool *pool;
+    sg_bench_reader *reader;
     ceilings ceiling;
     sg_rng rng;
     struct {
@@ -117,6 +122,7 @@ typedef struct bench {
 
 static void bench_fini(bench *b)
 {
+    sg_bench_reader_free(b->reader);
     sg_kv_pool_close(b->pool);
     sg_model_free(b->model);
     sg_ops_close(b->ops);
@@ -236,34 +242,48 @@ static int compare(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* The part of the ceiling that a rate of tokens uses. */
-static double fraction(const bench *b, bool decode, int batch, double tps)
+/* The part of the int8, bfloat16 or float32 ceiling that a prompt's rate of tokens uses. */
+static double prompt_fraction(const bench *b, double tps)
 {
     double bytes = (double)b->info->packed_bytes, embedding = (double)b->info->nvocab * b->info->dim;
     double weights = (double)b->info->parameters - embedding, width = bytes / (double)b->info->parameters;
-    if (decode)
-        return tps / batch * bytes / 1e9 / b->ceiling.read;
     return 2 * weights * tps / 1e9 / (width < 1.7 ? b->ceiling.int8 : width < 3 ? b->ceiling.bf16 : b->ceiling.fp32);
+}
+
+/* The parts of what was read just before and after (`gbps`), and of what the probe of 192 MB reads, that decoding uses.  With experts and
+ * several sequences more is read than for one: a lower bound. */
+static bool add_reading(const bench *b, json_t *row, double gbps, double steps)
+{
+    double used = steps * (double)sg_bench_reader_bytes(b->reader) / 1e9;
+    return json_object_set_new(row, "weights_gbps", json_real(rounded(gbps))) == 0 &&
+           json_object_set_new(row, "fraction_of_ceiling", json_real(rounded(used / gbps))) == 0 &&
+           json_object_set_new(row, "fraction_of_read", json_real(rounded(used / b->ceiling.read))) == 0;
 }
 
 static sg_status run_test(bench *b, json_t *results, bool decode, int n, int batch, const sg_bench_options *o, sg_error *err)
 {
     double tps[64];
     int reps = o->reps < 1 ? 1 : o->reps > 64 ? 64 : o->reps;
+    double before = decode ? sg_bench_reader_run(b->reader) : 0, after;
     for (int r = -1; r < reps; r++) {
         int64_t us;
         SG_TRY(time_run(b, decode, r < 0 && decode && n > 8 ? 8 : n, batch, o->depth, &us, NULL, err));
         if (r >= 0)
             tps[r] = (double)n * batch * 1e6 / (double)(us > 0 ? us : 1);
     }
+    after = decode ? sg_bench_reader_run(b->reader) : 0;
+    after = after > before ? after : before;
+    b->ceiling.weights = after > b->ceiling.weights ? after : b->ceiling.weights;
     qsort(tps, (size_t)reps, sizeof *tps, compare);
     double median = reps % 2 ? tps[reps / 2] : (tps[reps / 2 - 1] + tps[reps / 2]) / 2;
     char name[32];
     snprintf(name, sizeof name, "%s%d", decode ? "tg" : "pp", n);
     json_t *row = json_pack("{s:s, s:i, s:i, s:{s:f, s:f, s:f}, s:f}", "test", name, "batch", batch, "depth", o->depth, "tps", "min",
                             rounded(tps[0]), "median", rounded(median), "max", rounded(tps[reps - 1]), "fraction_of_ceiling",
-                            rounded(fraction(b, decode, batch, tps[reps - 1])));
-    return row && json_array_append_new(results, row) == 0 ? SG_OK : sg_fail_nomem(err, "the results");
+                            decode ? 0.0 : rounded(prompt_fraction(b, tps[reps - 1])));
+    bool ok = row && (!decode || add_reading(b, row, after, tps[reps - 1] / batch)) && json_array_append(results, row) == 0;
+    json_decref(row);
+    return ok ? SG_OK : sg_fail_nomem(err, "the results");
 }
 
 /* Rows in the order of their first calls: microseconds of a step, the share of the workers' time that was work, and how fast weights
@@ -313,6 +333,7 @@ static sg_status run_model(bench *b, json_t *results, const sg_bench_options *o,
 {
     SG_TRY(open_model(b, o, err)); /* before the probes, whose memory would hide its peak */
     SG_TRY(probe_all(&b->ceiling, b->ops, err));
+    SG_TRY(sg_bench_reader_new(&b->reader, b->model, b->ops, err));
     if (o->prompt)
         SG_TRY(run_test(b, results, false, o->prompt, 1, o, err));
     for (int i = 0; o->generate && i < o->nbatch; i++)

@@ -28,7 +28,7 @@ static double reading(const void *memory, size_t bytes)
     return (double)bytes;
 }
 
-double sg_probe_c(sg_probe what, const void *memory, size_t bytes) { return what == SG_PROBE_READ ? reading(memory, bytes) : fp32(); }
+double sg_probe_c(sg_probe what, const void *memory, size_t bytes) { return sg_probe_reads(what) ? reading(memory, bytes) : fp32(); }
 
 double sg_probe_run(sg_isa isa, sg_probe what, const void *memory, size_t bytes)
 {

@@ -52,5 +52,5 @@ static double reading(const char *p, size_t bytes)
 
 double sg_probe_avx2(sg_probe what, const void *memory, size_t bytes)
 {
-    return what == SG_PROBE_READ ? reading(memory, bytes) : what == SG_PROBE_INT8 || what == SG_PROBE_VNNI ? int8() : fp32();
+    return sg_probe_reads(what) ? reading(memory, bytes) : what == SG_PROBE_INT8 || what == SG_PROBE_VNNI ? int8() : fp32();
 }

@@ -165,12 +165,22 @@ static void fini_linears(const sg_linear *w, int n)
         sg_linear_fini((sg_linear *)(uintptr_t)&w[i]);
 }
 
+enum { LAYER_LINEARS = 16 };
+
+/* The single linear layers of a layer, there or not. */
+static void linears_of(sg_layer *w, sg_linear *out[LAYER_LINEARS])
+{
+    sg_linear *all[LAYER_LINEARS] = {&w->q,           &w->k,         &w->v,           &w->qkv,          &w->o,    &w->q_a,
+                                     &w->q_b,         &w->kv_a,      &w->gate,        &w->up,           &w->down, &w->router,
+                                     &w->shared_gate, &w->shared_up, &w->shared_down, &w->shared_router};
+    memcpy(out, all, sizeof all);
+}
+
 static void fini_layer(const sg_hparams *h, sg_layer *w)
 {
-    sg_linear *all[] = {&w->q,           &w->k,         &w->v,           &w->qkv,          &w->o,    &w->q_a,
-                        &w->q_b,         &w->kv_a,      &w->gate,        &w->up,           &w->down, &w->router,
-                        &w->shared_gate, &w->shared_up, &w->shared_down, &w->shared_router};
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+    sg_linear *all[LAYER_LINEARS];
+    linears_of(w, all);
+    for (int i = 0; i < LAYER_LINEARS; i++)
         sg_linear_fini(all[i]);
     fini_linears(w->k_b, h->nhead);
     fini_linears(w->v_b, h->nhead);
@@ -201,6 +211,34 @@ void sg_model_free(sg_model *m)
 }
 
 const sg_model_info *sg_model_info_of(const sg_model *m) { return &m->info; }
+
+/* ---- what a step reads ---------------------------------------------------------------------------- */
+
+static void tell_weights(const sg_linear *w, int n, sg_model_weight_fn *fn, void *arg)
+{
+    for (int i = 0; w && i < n; i++)
+        if (w[i].packed)
+            fn(arg, w[i].packed, w[i].packed_bytes);
+        else if (w[i].stored)
+            fn(arg, w[i].stored, sg_dtype_row_bytes(w[i].type, (uint64_t)w[i].k) * (size_t)w[i].n);
+}
+
+void sg_model_each_weight(const sg_model *m, sg_model_weight_fn *fn, void *arg)
+{
+    for (int l = 0; l < m->h.nlayer; l++) {
+        sg_layer *w = &m->layers[l];
+        sg_linear *all[LAYER_LINEARS];
+        linears_of(w, all);
+        for (int i = 0; i < LAYER_LINEARS; i++)
+            tell_weights(all[i], 1, fn, arg);
+        tell_weights(w->k_b, m->h.nhead, fn, arg);
+        tell_weights(w->v_b, m->h.nhead, fn, arg);
+        tell_weights(w->experts.gate, m->info.nexpert_used, fn, arg);
+        tell_weights(w->experts.up, m->info.nexpert_used, fn, arg);
+        tell_weights(w->experts.down, m->info.nexpert_used, fn, arg);
+    }
+    tell_weights(&m->head, 1, fn, arg);
+}
 
 /* ---- scratch of a step --------------------------------------------------------------------------- */
 
