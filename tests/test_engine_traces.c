@@ -225,6 +225,7 @@ static void run_trace(subject *s, trace_request *q, int n, const sg_engine_optio
     CHECK_OK(s->open(&lm, nblock, s->arg, &err));
     lm.max_rows = max_rows;
     CHECK_OK(sg_engine_make_lm(&e, &lm, o, &err));
+    e->draw_min = 1; /* the workers draw, as short as these rows are */
     if (draft_block) { /* the same model, or one that agrees now and then; with too little memory for all */
         CHECK_OK((draft_block % 2 || !s->open_other ? s->open : s->open_other)(&lm, draft_block, s->arg, &err));
         CHECK_OK(sg_engine_take_draft(e, &lm, &err));
@@ -338,11 +339,14 @@ static void note(const char *what, int ntrace, const totals *t)
 
 /* ---- the fake model: many traces ---- */
 
+static sg_pool *crew; /* who draws the tokens; NULL: the loop alone */
+
 static sg_status open_fake(sg_lm *lm, int nblock, void *arg, sg_error *e)
 {
     fake_lm *fake = NULL;
     SG_TRY(fake_lm_open(lm, &fake, LIMIT_MAX, nblock, e));
     fake->cycle = *(const int *)arg;
+    lm->workers = crew;
     return SG_OK;
 }
 
@@ -368,6 +372,7 @@ TEST(random_traces_give_the_answers_of_running_alone)
     totals t = {0};
     int n = ntrace(2000), i = 0;
     sg_rng *g = tap_rng();
+    CHECK_OK(sg_pool_open(&crew, 3, &err));
     subject_open(&s);
     for (; i < n && !tap_failed(); i++) {
         sg_rng one = {sg_rng_u64(g)};
@@ -378,6 +383,8 @@ TEST(random_traces_give_the_answers_of_running_alone)
     }
     note("fake model", i, &t);
     subject_close(&s);
+    sg_pool_close(crew);
+    crew = NULL;
     if (n < 500 || tap_failed())
         return;
     CHECK(t.drafted && t.accepted && t.accepted < t.drafted && t.hits && t.preemptions && t.waits && t.evicted && t.recomputed);
@@ -452,7 +459,8 @@ static sg_status open_tiny(sg_lm *lm, int nblock, void *arg, sg_error *e)
         return st;
     }
     *lm = (sg_lm){.self = m, .architecture = "tiny", .title = "tiny", .nvocab = TINY_VOCAB, .ctx = LIMIT_MAX, .pool = m->pool,
-                  .max_rows = 128, .max_logits = 32, .piece_bytes_max = 8, .step = tiny_step, .is_end = tiny_is_end,
+                  .workers = sg_ops_pool(m->ops), .max_rows = 128, .max_logits = 32, .piece_bytes_max = 8,
+                  .step = tiny_step, .is_end = tiny_is_end,
                   .encode = fake_encode, .token_bytes = fake_token_bytes, .decoder_new = fake_decoder_new, .decoder_free = sg_free,
                   .decode = fake_decode, .decode_end = fake_decode_end, .close = tiny_close};
     return SG_OK;

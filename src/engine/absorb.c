@@ -1,8 +1,8 @@
-/* engine/absorb.c - what a computed step means: gaps close, tokens are drawn, things are counted.
+/* engine/absorb.c - what a computed step means: gaps close, tokens are taken, things are counted.
  *
- * A request whose gap has closed draws its next token from the logits of its last row.  The draw depends on (seed,
- * position) and the request's own tokens only.  The token goes into the reader's ring (request.c), which says whether a
- * stop string ended it.  The step loop's thread; nothing here allocates but a grammar's matcher (constrain.c).
+ * A request whose gap has closed takes its next token, which was drawn from the logits of its last row (draw.c).  It goes into the
+ * reader's ring (request.c), which says whether a stop string ended it.  The step loop's thread; nothing here allocates but a
+ * grammar's matcher (constrain.c).
  */
 #include "engine/internal.h"
 
@@ -34,32 +34,44 @@ static void count_token(sg_engine *e, sg_request *r, int64_t now)
     r->usage.completion_tokens++;
 }
 
-/* Draw the next token of a request whose gap has closed.  True when it goes on. */
-static bool sample(sg_engine *e, sg_request *r, float *logits, sg_finish *how, sg_error *error)
+/* The choice of row i of a part, which is not made yet when there is a grammar.  NULL when that fails. */
+static const sg_choice *choice_of(sg_engine *e, const sg_work *w, int i, sg_error *error)
 {
-    sg_choice c = {.want_logprob = r->ntop >= 0, .ntop = r->ntop > 0 ? (size_t)r->ntop : 0};
+    const sg_request *r = w->request;
     const uint32_t *mask;
+    if (i >= w->ndrawn) {
+        if (sg_constraint_mask(r->constraint, &mask, error) != SG_OK)
+            return NULL;
+        sg_request_draw(e, r, w->out + i, r->known, mask, e->sampler[0]);
+    }
+    return &e->choice[w->out + i];
+}
+
+/* The next token of a request whose gap has closed, from row i of its part.  True when it goes on. */
+static bool sample(sg_engine *e, const sg_work *w, int i, sg_finish *how, sg_error *error)
+{
+    sg_request *r = w->request;
     bool done;
     *how = SG_FINISH_ERROR;
-    if (sg_constraint_mask(r->constraint, &mask, error) != SG_OK)
+    const sg_choice *c = choice_of(e, w, i, error);
+    if (!c)
         return false;
-    sg_sampler_pick(e->sampler, &r->sampling, logits, r->token, (size_t)r->known, (uint64_t)r->known, mask, &c);
     int64_t now = sg_clock_us();
-    if (c.id < 0) {
+    if (c->id < 0) {
         sg_fail(error, SG_E_INTERNAL, "no token is possible at position %d", r->known);
         return false;
     }
-    if (!r->ignore_eos && e->lm.is_end(e->lm.self, c.id)) {
+    if (!r->ignore_eos && e->lm.is_end(e->lm.self, c->id)) {
         if (!r->first_us)
             r->first_us = r->last_us = now;
         *how = SG_FINISH_STOP;
         return false;
     }
-    r->token[r->known++] = c.id;
+    r->token[r->known++] = c->id;
     e->drawn++;
     count_token(e, r, now);
-    bool stopped = sg_request_push(r, &c, e->piece);
-    if (sg_constraint_take(r->constraint, c.id, &done, error) != SG_OK)
+    bool stopped = sg_request_push(r, c, e->piece);
+    if (sg_constraint_take(r->constraint, c->id, &done, error) != SG_OK)
         return false;
     if (stopped || done) {
         *how = SG_FINISH_STOP;
@@ -96,7 +108,7 @@ static bool draw(sg_engine *e, const sg_work *w)
     for (int i = 0;; i++) {
         sg_finish how;
         sg_error error;
-        if (!sample(e, r, e->logits + (size_t)(w->out + i) * (size_t)e->lm.nvocab, &how, &error)) {
+        if (!sample(e, w, i, &how, &error)) {
             if (w->ndraft)
                 sg_request_learn(e, r, w->ndraft, right);
             leave(e, r);
@@ -116,6 +128,7 @@ static bool draw(sg_engine *e, const sg_work *w)
 
 void sg_engine_absorb(sg_engine *e)
 {
+    sg_engine_draw(e);
     for (int s = 0; s < e->nwork; s++) {
         sg_request *r = e->work[s].request;
         int before = r->computed;

@@ -40,11 +40,10 @@ static sg_status allocate(sg_engine *e, sg_error *err)
     e->seqs = sg_calloc(run, sizeof *e->seqs);
     e->logits = sg_calloc((size_t)e->lm.max_logits * (size_t)e->lm.nvocab, sizeof *e->logits);
     e->piece = sg_calloc(1, e->lm.piece_bytes_max + 1);
-    e->sampler = sg_sampler_new((size_t)e->lm.nvocab);
     if (!e->shown || !e->match_block || !e->work || !e->waiting || !e->running || !e->gap_running || !e->gap_waiting || !e->row_token ||
-        !e->row_seq || !e->row_pos || !e->extent || !e->logit_row || !e->seqs || !e->logits || !e->piece ||
-        !e->sampler)
+        !e->row_seq || !e->row_pos || !e->extent || !e->logit_row || !e->seqs || !e->logits || !e->piece)
         return sg_fail_nomem(err, "the step loop");
+    SG_TRY(sg_engine_open_drawers(e, err));
     return sg_plan_init(&e->plan, e->max_running, e->nshow_max, err);
 }
 
@@ -63,7 +62,7 @@ static void destroy(sg_engine *e)
         e->lm.close(e->lm.self);
     sg_vocabulary_trie_free(e->vocabulary);
     sg_ledger *ledger = e->ledger;
-    sg_sampler_free(e->sampler);
+    sg_engine_close_drawers(e);
     sg_free(e->waiting);
     sg_free(e->shown);
     sg_free(e->match_block);

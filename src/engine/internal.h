@@ -138,7 +138,8 @@ struct sg_request {
 typedef struct sg_work {
     sg_request *request;
     int ntoken, ndraft;
-    int out; /* its first row of logits; -1: none */
+    int out;    /* its first row of logits; -1: none */
+    int ndrawn; /* rows whose choice is made */
 } sg_work;
 
 struct sg_engine {
@@ -194,7 +195,11 @@ struct sg_engine {
     sg_kv_seq **seqs;
     float *logits; /* [lm.max_logits][nvocab] */
     char *piece;
-    sg_sampler *sampler;
+    sg_choice *choice;    /* [lm.max_logits] what was drawn from each row */
+    sg_sampler **sampler; /* [ndrawer] */
+    int ndrawer;
+    int draw_min;          /* shorter rows are drawn by the loop alone */
+    _Atomic int draw_next; /* the part that is drawn next */
 
     pthread_mutex_t vocabulary_lock; /* guards what follows */
     sg_vocabulary_trie *vocabulary;  /* NULL until a grammar needs it */
@@ -320,6 +325,14 @@ int sg_request_guess_tree(sg_engine *e, const sg_request *r, int32_t *out, int m
 /* Whether a waiting request should wait for one that is running or stands before it among the shown ones, which
  * computes what it would compute too. */
 bool sg_request_hold(sg_engine *e, sg_request *r);
+
+/* draw.c: tokens from rows of logits. */
+sg_status sg_engine_open_drawers(sg_engine *e, sg_error *err);
+void sg_engine_close_drawers(sg_engine *e);
+/* Draw what the rows of e->work say, on all workers; sets ndrawn of each. */
+void sg_engine_draw(sg_engine *e);
+/* Draw from one row the token number n of a request: e->choice[row]. */
+void sg_request_draw(sg_engine *e, const sg_request *r, int row, int n, const uint32_t *mask, sg_sampler *sampler);
 
 /* absorb.c */
 /* After a step: gaps close, closed gaps draw their tokens, guesses are checked, requests end. */

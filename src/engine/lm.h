@@ -9,6 +9,7 @@
 #define SG_ENGINE_LM_H
 
 #include "base/error.h"
+#include "base/pool.h"
 #include "engine/ledger.h"
 #include "model/model.h"
 
@@ -22,6 +23,7 @@ typedef struct sg_lm {
     int ctx_trained; /* 0: not known */
     int extent_switch; /* sequences announced to become longer than this get other keys; 0: none */
     sg_kv_pool *pool; /* owned by self; the loop's thread takes and gives its blocks */
+    sg_pool *workers; /* borrowed from self; idle between steps, the loop's thread may run tasks on them; NULL: none */
     int max_rows;    /* largest nrow of a step */
     int max_logits;  /* largest nout of a step; what exceeds the requests that may run is for guesses */
     int nexpert, nexpert_used; /* of a mixture layer; 0 when dense */

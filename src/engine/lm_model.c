@@ -316,6 +316,7 @@ static sg_status open_all(real_lm *m, sg_lm *lm, const sg_engine_options *o, int
     lm->nexpert_used = m->info->nexpert_used;
     lm->probe = true;
     lm->pool = m->pool;
+    lm->workers = sg_ops_pool(m->ops);
     return SG_OK;
 }
 

@@ -6,8 +6,8 @@
  *     fit        blocks for all parts: evict, preempt                                admit.c
  *     table      parts -> one row per token: id, sequence, position
  *     step       the model computes all rows
- *     absorb     gaps close; a closed gap samples its next token, which goes to
- *                the reader's ring; what was computed goes to the prefix tree        absorb.c, reuse.c
+ *     absorb     gaps close; a closed gap's next token is drawn and goes to the
+ *                reader's ring; what was computed goes to the prefix tree           draw.c, absorb.c, reuse.c
  *
  * A step mixes tokens of prompts and of answers of any number of requests; rows do not see each other
  * outside their own sequence, and sampling depends on (seed, position) only, so a request's answer is
