@@ -17,8 +17,8 @@ typedef struct sg_file {
 sg_status sg_file_open(sg_file *file, const char *path, sg_error *err);
 void sg_file_close(sg_file *file); /* a zeroed or closed sg_file is fine */
 
-/* Tell the system that bytes [offset, offset+n) are not needed any more (repacked elsewhere): they
- * leave this process's resident set; reading them again still works. */
+/* Tell the system that bytes [offset, offset+n) are not needed any more (repacked elsewhere): they, and
+ * what lies within 2 MiB of them, leave this process's resident set; reading them again still works. */
 void sg_file_drop(const sg_file *file, size_t offset, size_t n);
 
 /* Read a whole small file ("-" is standard input) into fresh memory with a NUL behind it (sg_free).

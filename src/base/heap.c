@@ -277,6 +277,8 @@ size_t sg_heap_left(void)
     return !limit ? SIZE_MAX : limit > now ? limit - now : 0;
 }
 
+void sg_heap_trim(void) { malloc_trim(0); }
+
 void sg_heap_cap(size_t bytes) { atomic_store_explicit(&cap, bytes, memory_order_relaxed); }
 
 void sg_heap_fail_after(long n, bool sticky)

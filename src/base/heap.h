@@ -45,6 +45,9 @@ uint64_t sg_heap_calls(void);
 /* What may still be allocated below the cap; SIZE_MAX without one. */
 size_t sg_heap_left(void);
 
+/* Give memory that was freed back to the system now (it does so by itself later, or not): after work with large temporary blocks. */
+void sg_heap_trim(void);
+
 /* Refuse what would bring the live bytes above `bytes`; 0 removes the cap. */
 void sg_heap_cap(size_t bytes);
 

@@ -96,6 +96,9 @@ sg_status sg_weights_seal(sg_weights *w, sg_error *err)
     for (size_t i = 1; i < w->n; i++)
         if (compare_names(&w->by_name[i - 1], &w->by_name[i], w) == 0)
             return sg_fail(err, SG_E_FORMAT, "tensor '%s' stands twice", w->tensors[w->by_name[i]].name);
+    for (size_t i = 0; i < w->nfile && !w->borrowed; i++)
+        sg_file_drop(&w->files[i], 0, w->files[i].size); /* names and vocabularies were read and copied */
+    sg_heap_trim();                                      /* lists of them were made on the way */
     return SG_OK;
 }
 
