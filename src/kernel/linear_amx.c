@@ -3,24 +3,23 @@
  *     C [16 rows of x][16 rows of W] int32  =  A [16 rows of x][32 columns]  x  B [8][16 rows of W][4 columns]
  *
  * B is exactly a group of a packed tile after its codes are unpacked to signed bytes, A is read from a panel of activations
- * (linear_wide.h).  A tile product is exact, so what follows it (convert, times the scale of W, times that of x, add) gives the bits of
- * the AVX-512 kernels, which this table uses for few rows, and for Q6_K, whose halves would need two products and two stores.
+ * (linear_wide.h).  A tile product is exact, so what follows it gives the bits of the AVX-512 kernels, which this table uses for few
+ * rows, and for Q6_K, whose halves need two products and two stores and come to the same speed.  As there, sums begin at MAGIC, so
+ * that they are floats without a conversion: two operations end a row's group, not three.
  *
- * Where the time goes, in cycles for one group and 16 x 16 results (measured on a Sapphire Rapids server): product 16 and storing C 16,
- * both on port 5; 48 vector operations, for which the multiply-add unit of port 5 is closed while tiles are in use: 48 on port 0.
- * Alone the first part takes 33 and the second 37; together 57 when everything is in the first level cache, about 70 in the
- * kernel: loading A and B takes 9 each, and loads do not pass stores of tiles that are still computed.  Sums without the conversion
- * (32 operations, C beginning at MAGIC), products in bfloat16 (which come out as floats), other distances between product,
- * store and sums, and whole steps for the next rows before the last of these: all within 5 % (docs/profile.md).
+ * Where the time goes, in ns for one group and 16 x 16 results at 3 GHz (a Sapphire Rapids server): product with both loads 5.5, the
+ * store of C 4.7, each of the operations 2 to 4.5.  These add up, they do not overlap: 18.5 with three operations, 16.8 with two and C
+ * loaded, 14.3 with two and C cleared.  A step must be a straight line: tests and jumps between tile instructions cost as much as
+ * an operation.  In the kernel it is 23 to 25: unpacking, panels and results take the rest (docs/profile.md).
  *
  * A last block of 8 to 15 rows is multiplied as tiles of fewer rows.  Fewer than that go through VPDPBUSD, because a tile product
- * and its store take 32 cycles for any number of rows.  The tile state is released at the end of each call, so that a
+ * and its store take as long for any number of rows.  The tile state is released at the end of each call, so that a
  * context switch does not have to save it.
  */
 #include "kernel/amx.h"
 #include "kernel/linear_wide.h"
 
-enum { RING = 4, ROWS_MIN = 8 };
+enum { ROWS_MIN = 8 };
 
 /* tmm0 tmm1 C, tmm2 A, tmm3 B for 16 rows; tmm4 tmm5 C, tmm6 A for `rest` rows (0: none). */
 static void configure(int rest)
@@ -34,39 +33,44 @@ static void configure(int rest)
     SG_AMX_CONFIGURE(c);
 }
 
-/* Products of group g into the tile register of its parity. */
-SG_INLINE void multiply(bool full, const uint8_t *x, const sg_wide *w, int g)
+/* Where sums begin.  (One row for all 16, at a stride of 0, is 2 % slower.) */
+#define ROW4(...) __VA_ARGS__, __VA_ARGS__, __VA_ARGS__, __VA_ARGS__
+#define MAGIC_ROW {ROW4(ROW4(SG_WIDE_MAGIC))}
+static const _Alignas(64) int32_t magic[16][16] = {ROW4(ROW4(MAGIC_ROW))};
+
+/* Products of a group into the tile register of its parity.  All of `full`, `odd` are constants where these are inlined. */
+SG_INLINE void multiply(bool full, bool odd, const uint8_t *x, const sg_wide *w, int g)
 {
     const uint8_t *a = x + g * 32;
     SG_AMX_LOAD(3, w->code[g][0], 64);
     if (full) {
         SG_AMX_LOAD(2, a, SG_PANEL_BYTES);
-        if (g % 2) {
-            SG_AMX_ZERO(1);
+        if (odd) {
+            SG_AMX_LOAD(1, magic, 64);
             SG_AMX_DOT_INT8(1, 2, 3);
         } else {
-            SG_AMX_ZERO(0);
+            SG_AMX_LOAD(0, magic, 64);
             SG_AMX_DOT_INT8(0, 2, 3);
         }
     } else {
         SG_AMX_LOAD(6, a, SG_PANEL_BYTES);
-        if (g % 2) {
-            SG_AMX_ZERO(5);
+        if (odd) {
+            SG_AMX_LOAD(5, magic, 64);
             SG_AMX_DOT_INT8(5, 6, 3);
         } else {
-            SG_AMX_ZERO(4);
+            SG_AMX_LOAD(4, magic, 64);
             SG_AMX_DOT_INT8(4, 6, 3);
         }
     }
 }
 
-SG_INLINE void put(bool full, int32_t (*to)[16], int g)
+SG_INLINE void put(bool full, bool odd, int32_t (*to)[16])
 {
-    if (full && g % 2)
+    if (full && odd)
         SG_AMX_STORE(1, to, 64);
     else if (full)
         SG_AMX_STORE(0, to, 64);
-    else if (g % 2)
+    else if (odd)
         SG_AMX_STORE(5, to, 64);
     else
         SG_AMX_STORE(4, to, 64);
@@ -74,11 +78,12 @@ SG_INLINE void put(bool full, int32_t (*to)[16], int g)
 
 SG_INLINE void collect(int rows, int nmin, __m512 *acc, int32_t (*c)[16], const uint8_t *x, const sg_wide *w, int g)
 {
-    __m512 scale = _mm512_load_ps(w->scale[g][0]);
+    __m512 scale = _mm512_load_ps(w->scale[g][0]), base = _mm512_mul_ps(scale, _mm512_set1_ps(-12582912.0f));
 #pragma GCC unroll 16
     for (int m = 0; m < rows; m++) {
         const uint8_t *row = x + m * SG_PANEL_BYTES;
-        acc[m] = sg_group_end(acc[m], _mm512_load_si512(c[m]), scale, float_at(row + SG_PANEL_D + 4 * g));
+        __m512 sum = _mm512_fmadd_ps(_mm512_castsi512_ps(_mm512_load_si512(c[m])), scale, base);
+        acc[m] = _mm512_fmadd_ps(sum, _mm512_set1_ps(float_at(row + SG_PANEL_D + 4 * g)), acc[m]);
 #pragma GCC unroll 2
         for (int i = 0; i < nmin; i++) {
             __m512 sx = _mm512_set1_ps(float_at(row + SG_PANEL_SX + 4 * (nmin * g + i)));
@@ -87,40 +92,61 @@ SG_INLINE void collect(int rows, int nmin, __m512 *acc, int32_t (*c)[16], const 
     }
 }
 
-/* The ring of products, and what the steps before left in it. */
+/* Two products that wait for their sums, and whether the next block's first two are under way. */
 typedef struct ring {
-    _Alignas(64) int32_t c[RING][16][16];
-    bool primed; /* groups 0 and 1 of the next block are under way */
+    _Alignas(64) int32_t c[2][16][16];
+    bool primed;
 } ring;
 
 /* `rows` rows with ngroup groups; sums [rows][16] is read (unless `first`) and written.  A step stores the products of the
  * group after its own, starts those of the one after that, and does its own sums meanwhile.  At the end of a full block the steps go on
- * with the block of rows at `next` (NULL: nothing follows). */
-SG_INLINE void block_rows(bool full, int rows, int nmin, bool first, float (*sums)[SG_TILE], ring *r, const uint8_t *x, const uint8_t *next,
-                          const sg_wide *w, int ngroup, sg_fetch f)
+ * with the block of rows at `next` (NULL: nothing follows; else ngroup is even). */
+SG_INLINE void block_rows(bool full, bool fetch, int rows, int nmin, bool first, float (*sums)[SG_TILE], ring *r, const uint8_t *x,
+                          const uint8_t *next, const sg_wide *w, int ngroup, sg_fetch f)
 {
     __m512 acc[16];
 #pragma GCC unroll 16
     for (int m = 0; m < 16; m++)
         acc[m] = m < rows && !first ? _mm512_load_ps(sums[m]) : _mm512_setzero_ps();
     if (!full || !r->primed) {
-        multiply(full, x, w, 0);
+        multiply(full, false, x, w, 0);
         if (ngroup > 1)
-            multiply(full, x, w, 1);
-        put(full, r->c[0], 0);
+            multiply(full, true, x, w, 1);
+        put(full, false, r->c[0]);
     }
-#pragma GCC unroll 4
-    for (int g = 0; g < ngroup; g++) {
-        if (g + 1 < ngroup)
-            put(full, r->c[(g + 1) % RING], g + 1);
-        else if (full && next)
-            put(full, r->c[0], 0);
-        if (g + 2 < ngroup)
-            multiply(full, x, w, g + 2);
-        else if (full && next)
-            multiply(full, next, w, g + 2 - ngroup);
-        sg_fetch_group(f, g);
-        collect(rows, nmin, acc, r->c[g % RING], x, w, g);
+    int g = 0;
+    for (; g + 3 < ngroup; g += 2) { /* nothing to decide: a jump between tile instructions costs as much as the sums do */
+        put(full, true, r->c[1]);
+        multiply(full, false, x, w, g + 2);
+        if (fetch)
+            sg_fetch_group(f, g);
+        collect(rows, nmin, acc, r->c[0], x, w, g);
+        put(full, false, r->c[0]);
+        multiply(full, true, x, w, g + 3);
+        if (fetch)
+            sg_fetch_group(f, g + 1);
+        collect(rows, nmin, acc, r->c[1], x, w, g + 1);
+    }
+    if (full && next) {
+        put(full, true, r->c[1]);
+        multiply(full, false, next, w, 0);
+        collect(rows, nmin, acc, r->c[0], x, w, g);
+        put(full, false, r->c[0]);
+        multiply(full, true, next, w, 1);
+        collect(rows, nmin, acc, r->c[1], x, w, g + 1);
+    } else {
+        const int left = ngroup - g; /* 1 to 3 */
+        if (left > 1)
+            put(full, true, r->c[1]);
+        if (left > 2)
+            multiply(full, false, x, w, g + 2);
+        collect(rows, nmin, acc, r->c[0], x, w, g);
+        if (left > 2)
+            put(full, false, r->c[0]);
+        if (left > 1)
+            collect(rows, nmin, acc, r->c[1], x, w, g + 1);
+        if (left > 2)
+            collect(rows, nmin, acc, r->c[0], x, w, g + 2);
     }
     r->primed = full && next;
 #pragma GCC unroll 16
@@ -131,21 +157,16 @@ SG_INLINE void block_rows(bool full, int rows, int nmin, bool first, float (*sum
 typedef void block_fn(bool first, float (*sums)[SG_TILE], ring *r, const uint8_t *x, const uint8_t *next, const sg_wide *w, int rows,
                       int ngroup, sg_fetch f);
 
-#define BLOCK(nmin)                                                                                                       \
-    static __attribute__((noinline)) void full_##nmin(bool first, float(*sums)[SG_TILE], ring *r, const uint8_t *x,       \
-                                                      const uint8_t *next, const sg_wide *w, int rows, int ngroup, sg_fetch f) \
+#define BLOCK(name, full, fetch, nmin)                                                                                    \
+    static __attribute__((noinline)) void name##_##nmin(bool first, float(*sums)[SG_TILE], ring *r, const uint8_t *x,     \
+                                                        const uint8_t *next, const sg_wide *w, int rows, int ngroup, sg_fetch f) \
     {                                                                                                                     \
-        (void)rows;                                                                                                       \
-        block_rows(true, 16, nmin, first, sums, r, x, next, w, ngroup, f);                                                \
-    }                                                                                                                     \
-    static __attribute__((noinline)) void part_##nmin(bool first, float(*sums)[SG_TILE], ring *r, const uint8_t *x,       \
-                                                      const uint8_t *next, const sg_wide *w, int rows, int ngroup, sg_fetch f) \
-    {                                                                                                                     \
-        block_rows(false, rows, nmin, first, sums, r, x, next, w, ngroup, f);                                             \
+        block_rows(full, fetch, full ? 16 : rows, nmin, first, sums, r, x, next, w, ngroup, f);                           \
     }
-BLOCK(0)
-BLOCK(1)
-BLOCK(2)
+#define BLOCKS(nmin) BLOCK(first, true, true, nmin) BLOCK(full, true, false, nmin) BLOCK(part, false, true, nmin)
+BLOCKS(0)
+BLOCKS(1)
+BLOCKS(2)
 
 /* All rows of the panel with one tile. */
 SG_INLINE void panel_rows(sg_dtype type, bool first, float (*sums)[SG_TILE], const sg_panel *p, const sg_wide *w, int rows, int ngroup,
@@ -153,11 +174,13 @@ SG_INLINE void panel_rows(sg_dtype type, bool first, float (*sums)[SG_TILE], con
 {
     const int nmin = sg_wide_kind_of(type).nmin;
     block_fn *full = nmin == 0 ? full_0 : nmin == 1 ? full_1 : full_2, *part = nmin == 0 ? part_0 : nmin == 1 ? part_1 : part_2;
+    block_fn *start = nmin == 0 ? first_0 : nmin == 1 ? first_1 : first_2;
     ring r;
     int m = 0;
     r.primed = false;
     for (; m + 16 <= rows; m += 16, f.tiles = 0)
-        full(first, sums + m, &r, p->row[m], m + 32 <= rows && ngroup % 2 == 0 ? p->row[m + 16] : NULL, w, 16, ngroup, f);
+        (f.tiles ? start : full)(first, sums + m, &r, p->row[m], m + 32 <= rows && ngroup % 2 == 0 ? p->row[m + 16] : NULL, w, 16,
+                                 ngroup, f);
     if (m < rows)
         part(first, sums + m, &r, p->row[m], NULL, w, rows - m, ngroup, f);
 }
