@@ -8,7 +8,7 @@
  *
  * Which unit is the i-th of worker w is a formula over the ranked table (base/tasks.h), so nothing is dealt in
  * memory.  A worker takes its own units first, heaviest first, then goes round the others and takes what is left of
- * theirs in the same way: stealing is the same fetch_add, and a unit cannot be taken twice or lost.  The owner of a
+ * theirs in the same way (a table in runs: from where its owner is, onwards): stealing is the same fetch_add, and a unit cannot be taken twice or lost.  The owner of a
  * list and a thief both take its heaviest unit that is left, as list scheduling does.
  *
  * The caller opens the run, works itself until every list is used up, closes it and then waits for
@@ -43,6 +43,7 @@
 #include <unistd.h>
 
 enum {
+    WORKERS_MAX = 256,
     SPIN_NS = 50000,
     YIELD_NS = 200000,
     WINDOW_NS = 12000000, /* what the others are worth is decided that often */
@@ -60,6 +61,7 @@ typedef struct account {
 
 typedef struct worker {
     _Alignas(64) _Atomic int next; /* units of this worker's list that are taken */
+    int first, end;                /* its run, of a table in runs */
     int64_t busy;                  /* in this run, while somebody watches; the caller reads it when nobody is inside */
     sg_pool *pool;
     pthread_t thread;
@@ -92,16 +94,25 @@ static void futex_wake(_Atomic uint32_t *word)
     syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, 1 << 30, NULL, NULL, 0);
 }
 
+/* The rank of the i-th unit of a worker's list; at or above ntask: there is none. */
+static int64_t rank_of(const sg_pool *p, int owner, int i)
+{
+    const worker *w = &p->workers[owner];
+    if (!p->tasks || !p->tasks->runs)
+        return sg_tasks_dealt(p->ndeal, owner, i);
+    return i < w->end - w->first ? w->first + i : p->ntask;
+}
+
 /* What is left of the list of worker `owner`, done by worker `index`; returns how many units it did. */
 static int work_list(sg_pool *p, int owner, int index)
 {
     worker *w = &p->workers[owner];
     for (int done = 0;; done++) {
         int i = atomic_load_explicit(&w->next, memory_order_relaxed);
-        if (sg_tasks_dealt(p->ndeal, owner, i) >= p->ntask) /* looking first keeps the counter small and its line shared */
+        if (rank_of(p, owner, i) >= p->ntask) /* looking first keeps the counter small and its line shared */
             return done;
         i = atomic_fetch_add_explicit(&w->next, 1, memory_order_acq_rel);
-        int64_t rank = sg_tasks_dealt(p->ndeal, owner, i);
+        int64_t rank = rank_of(p, owner, i);
         if (rank >= p->ntask)
             return done;
         p->fn(p->arg, p->tasks ? sg_tasks_unit(p->tasks, (int)rank) : (int)rank, index);
@@ -170,8 +181,8 @@ static void *worker_main(void *arg)
 
 sg_status sg_pool_open(sg_pool **out, int nworker, sg_error *err)
 {
-    if (nworker < 1 || nworker > 256)
-        return sg_fail(err, SG_E_ARGUMENT, "%d threads: from 1 to 256", nworker);
+    if (nworker < 1 || nworker > WORKERS_MAX)
+        return sg_fail(err, SG_E_ARGUMENT, "%d threads: from 1 to %d", nworker, WORKERS_MAX);
     sg_pool *p = sg_alloc_aligned(64, sizeof *p);
     if (!p)
         return sg_fail_nomem(err, "a thread pool");
@@ -293,8 +304,14 @@ static void run_units(sg_pool *p, sg_task_fn *fn, void *arg, int ntask, const sg
     p->tasks = tasks;
     p->ntask = ntask;
     p->ndeal = ndeal;
-    for (int w = 0; w < ndeal; w++)
+    int first[WORKERS_MAX + 1] = {0};
+    if (tasks && tasks->runs)
+        sg_tasks_cut(tasks, ndeal, first);
+    for (int w = 0; w < ndeal; w++) {
+        p->workers[w].first = first[w];
+        p->workers[w].end = first[w + 1];
         atomic_store_explicit(&p->workers[w].next, 0, memory_order_relaxed);
+    }
     atomic_fetch_add(&p->epoch, 1); /* open */
     if (atomic_load(&p->sleeping) > 0)
         futex_wake(&p->epoch);
@@ -325,6 +342,7 @@ void sg_pool_run(sg_pool *p, sg_task_fn *fn, void *arg, int ntask) { run(p, fn, 
 
 void sg_pool_run_tasks(sg_pool *p, sg_task_fn *fn, void *arg, sg_tasks *tasks)
 {
-    sg_tasks_rank(tasks);
+    if (!tasks->runs)
+        sg_tasks_rank(tasks);
     run(p, fn, arg, tasks->n, tasks);
 }

@@ -26,7 +26,7 @@ int sg_pool_nworker(const sg_pool *pool);
 /* Run fn(arg, task, worker) for every task in [0, ntask), all of the same load, and return when all are done. */
 void sg_pool_run(sg_pool *pool, sg_task_fn *fn, void *arg, int ntask);
 
-/* The same for the units of a table, which is ranked first. */
+/* The same for the units of a table, which is ranked first unless it is dealt in runs. */
 void sg_pool_run_tasks(sg_pool *pool, sg_task_fn *fn, void *arg, sg_tasks *tasks);
 
 /* What runs have taken, for whoever wants an account (op/profile.h).  Busy is each worker's time from its first unit to the end of

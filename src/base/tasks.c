@@ -55,3 +55,19 @@ void sg_tasks_rank(sg_tasks *t)
         sink(t->key, 0, i);
     }
 }
+
+void sg_tasks_cut(const sg_tasks *t, int nworker, int *first)
+{
+    uint64_t all = 0, sum = 0;
+    for (int i = 0; i < t->n; i++)
+        all += sg_tasks_load(t, i);
+    int u = 0;
+    first[0] = 0;
+    for (int w = 1; w < nworker; w++) {
+        const uint64_t share = all / (uint64_t)nworker * (uint64_t)w; /* a unit belongs to the run that its middle lies in */
+        for (; u < t->n && sum + sg_tasks_load(t, u) / 2 < share; u++)
+            sum += sg_tasks_load(t, u);
+        first[w] = u;
+    }
+    first[nworker] = t->n;
+}

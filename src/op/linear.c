@@ -27,6 +27,7 @@ enum {
     NJOB = 8,         /* jobs in one call */
     ROW_CHUNK = 256,  /* rows in a task */
     TASK_TILES = 32,  /* tiles in a task at most: ROW_CHUNK * TASK_TILES * 16 floats are half of the scratch */
+    RUN_ROWS = 16,    /* fewer rows are bound by memory: a worker reads neighbours */
     TASK_BYTES = 65536, /* packed bytes in a task at least, when there are few rows */
 };
 _Static_assert(2 * ROW_CHUNK * TASK_TILES * SG_TILE * 4 <= SG_WORKER_BYTES, "a task's results fit the scratch, in two terms");
@@ -246,6 +247,7 @@ static void run_tasks(mul_pass *p, int ntask)
         return;
     }
     sg_tasks_clear(t);
+    t->runs = p->nrow < RUN_ROWS;
     for (const part *q = p->part; q < p->part + p->npart; q++) {
         const sg_linear *w = q->job->w;
         int ntile = (w->n + SG_TILE - 1) / SG_TILE;
