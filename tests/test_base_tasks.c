@@ -81,6 +81,34 @@ TEST(dealing_is_balanced)
     sg_tasks_fini(&t);
 }
 
+/* Runs are neighbours, one after the other, every unit in one of them; no sum is more than the heaviest unit above the mean. */
+TEST(runs_are_cut_evenly)
+{
+    sg_error err;
+    sg_tasks t;
+    CHECK_OK(sg_tasks_init(&t, UNITS, &err));
+    for (int round = 0; round < 400; round++) {
+        int n = (int)sg_rng_below(tap_rng(), round % 2 ? 20 : UNITS), nworker = 1 + (int)sg_rng_below(tap_rng(), 64), first[65];
+        uint64_t total = 0, heaviest = 0;
+        fill(&t, n, round % 4);
+        for (int i = 0; i < n; i++) {
+            total += sg_tasks_load(&t, i);
+            heaviest = sg_tasks_load(&t, i) > heaviest ? sg_tasks_load(&t, i) : heaviest;
+        }
+        sg_tasks_cut(&t, nworker, first);
+        CHECK_INT(first[0], 0);
+        CHECK_INT(first[nworker], n);
+        for (int w = 0; w < nworker; w++) {
+            uint64_t sum = 0;
+            CHECK(first[w] <= first[w + 1]);
+            for (int i = first[w]; i < first[w + 1]; i++)
+                sum += sg_tasks_load(&t, i);
+            CHECK(sum <= total / (uint64_t)nworker + heaviest + (uint64_t)nworker);
+        }
+    }
+    sg_tasks_fini(&t);
+}
+
 /* A prompt of 4096 rows beside 60 decoding sequences, 8 KV heads: the table that XY-Serve's case is about. */
 TEST(makespan_of_a_mixed_step)
 {
@@ -145,6 +173,7 @@ TEST(every_unit_runs_once_under_stealing)
         for (int round = 0; round < 150; round++) {
             int n = (int)sg_rng_below(tap_rng(), round % 3 ? 60 : UNITS);
             fill(&tasks, n, round % 4);
+            tasks.runs = round % 7 > 3;
             memset(&t.count, 0, sizeof t.count);
             for (int i = 0; i < n; i++) /* the loads lie about some units: others must take their place */
                 t.delay[i] = sg_rng_below(tap_rng(), 50) ? sg_tasks_load(&tasks, i) % 300 : 20000;

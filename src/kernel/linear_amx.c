@@ -220,7 +220,7 @@ SG_INLINE void amx_mul(sg_dtype type, float *const *out, const void *const *x, i
     SG_AMX_RELEASE();
 }
 
-enum { FEW_ROWS = 15 }; /* at most: the AVX-512 kernel is as fast (kcheck --bench) */
+enum { FEW_ROWS = 13 }; /* at most: the AVX-512 kernel is as fast (kcheck --bench) */
 
 #define DEFINE(name, type)                                                                                                 \
     static size_t name##_bytes(int k) { return sg_tile_bytes(type, k); }                                                   \
