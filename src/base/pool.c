@@ -8,8 +8,9 @@
  *
  * Which unit is the i-th of worker w is a formula over the ranked table (base/tasks.h), so nothing is dealt in
  * memory.  A worker takes its own units first, heaviest first, then goes round the others and takes what is left of
- * theirs in the same way (a table in runs: from where its owner is, onwards): stealing is the same fetch_add, and a unit cannot be taken twice or lost.  The owner of a
- * list and a thief both take its heaviest unit that is left, as list scheduling does.
+ * theirs in the same way: stealing is the same fetch_add, and a unit cannot be taken twice or lost.  The owner of a
+ * list and a thief both take its heaviest unit that is left, as list scheduling does; of a table in runs, the one
+ * that its owner would read next.
  *
  * The caller opens the run, works itself until every list is used up, closes it and then waits for
  * `inside` to fall to zero.  A worker that wakes late finds the run closed and goes back to waiting:
