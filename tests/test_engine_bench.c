@@ -62,6 +62,7 @@ TEST(a_model_is_timed)
         double part = json_number_value(json_object_get(row, "fraction_of_ceiling"));
         CHECK(gbps > 0 && gbps <= weights && part > 0 && part < 1);
         CHECK(json_number_value(json_object_get(row, "fraction_of_read")) > 0);
+        CHECK(json_number_value(json_object_get(row, "fraction_of_vnni")) > 0);
     }
     CHECK(!json_object_get(json_array_get(results, 0), "weights_gbps"));
     json_decref(root);

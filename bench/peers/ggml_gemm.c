@@ -112,7 +112,7 @@ int main(int argc, char **argv)
     void *bytes = encode(type, values, n, k);
     for (const char *next = argv[5]; next; next = strchr(next, ',') ? strchr(next, ',') + 1 : NULL) {
         int64_t m = count(next);
-        size_t room = ggml_row_size(type, k) * (size_t)n * 3 + (size_t)(m * (n + 2 * k)) * 8 + ((size_t)64 << 20);
+        size_t room = ggml_row_size(type, k) * (size_t)n * 3 + (size_t)(m * (n + 2 * k)) * 8 + ((size_t)256 << 20);
         struct ggml_context *ctx = ggml_init((struct ggml_init_params){room, NULL, false});
         struct ggml_tensor *w = weight(ctx, type, n, k, bytes, repack), *x = ggml_new_tensor_2d(ctx, GGML_TYPE_F32, k, m);
         memcpy(x->data, values, (size_t)((m * k < n * k ? m : n) * k) * sizeof *values);

@@ -250,14 +250,16 @@ static double prompt_fraction(const bench *b, double tps)
     return 2 * weights * tps / 1e9 / (width < 1.7 ? b->ceiling.int8 : width < 3 ? b->ceiling.bf16 : b->ceiling.fp32);
 }
 
-/* The parts of what was read just before and after (`gbps`), and of what the probe of 192 MB reads, that decoding uses.  With experts and
- * several sequences more is read than for one: a lower bound. */
-static bool add_reading(const bench *b, json_t *row, double gbps, double steps)
+/* The parts of what was read just before and after (`gbps`), and of what the probe of 192 MB reads, that decoding uses, and of what
+ * VNNI (or the table's own int8 instructions) multiplies.  With experts and several sequences more is read than for one: a lower bound. */
+static bool add_reading(const bench *b, json_t *row, double gbps, double steps, int batch)
 {
     double used = steps * (double)sg_bench_reader_bytes(b->reader) / 1e9;
+    double gops = 2 * steps * batch * sg_bench_reader_values(b->reader) / 1e9;
     return json_object_set_new(row, "weights_gbps", json_real(rounded(gbps))) == 0 &&
            json_object_set_new(row, "fraction_of_ceiling", json_real(rounded(used / gbps))) == 0 &&
-           json_object_set_new(row, "fraction_of_read", json_real(rounded(used / b->ceiling.read))) == 0;
+           json_object_set_new(row, "fraction_of_read", json_real(rounded(used / b->ceiling.read))) == 0 &&
+           json_object_set_new(row, "fraction_of_vnni", json_real(rounded(gops / b->ceiling.vnni))) == 0;
 }
 
 static sg_status run_test(bench *b, json_t *results, bool decode, int n, int batch, const sg_bench_options *o, sg_error *err)
@@ -281,7 +283,7 @@ static sg_status run_test(bench *b, json_t *results, bool decode, int n, int bat
     json_t *row = json_pack("{s:s, s:i, s:i, s:{s:f, s:f, s:f}, s:f}", "test", name, "batch", batch, "depth", o->depth, "tps", "min",
                             rounded(tps[0]), "median", rounded(median), "max", rounded(tps[reps - 1]), "fraction_of_ceiling",
                             decode ? 0.0 : rounded(prompt_fraction(b, tps[reps - 1])));
-    bool ok = row && (!decode || add_reading(b, row, after, tps[reps - 1] / batch)) && json_array_append(results, row) == 0;
+    bool ok = row && (!decode || add_reading(b, row, after, tps[reps - 1] / batch, batch)) && json_array_append(results, row) == 0;
     json_decref(row);
     return ok ? SG_OK : sg_fail_nomem(err, "the results");
 }

@@ -29,12 +29,13 @@ typedef struct run {
 struct sg_bench_reader {
     sg_ops *ops;
     size_t bytes;
+    double values; /* weights that a row is multiplied by */
     int nrun, cap;
     bool failed; /* no memory for a run */
     run *runs;
 };
 
-static void add(void *arg, const void *bytes, size_t n)
+static void add(void *arg, const void *bytes, size_t n, double nvalue)
 {
     sg_bench_reader *r = arg;
     if (r->nrun == r->cap) {
@@ -49,6 +50,7 @@ static void add(void *arg, const void *bytes, size_t n)
     }
     size_t pad = (size_t)-(uintptr_t)bytes & 63; /* stored rows may begin anywhere */
     r->bytes += n;
+    r->values += nvalue;
     if (n > pad)
         r->runs[r->nrun++] = (run){(const char *)bytes + pad, n - pad};
 }
@@ -100,6 +102,8 @@ void sg_bench_reader_free(sg_bench_reader *r)
 }
 
 size_t sg_bench_reader_bytes(const sg_bench_reader *r) { return r->bytes; }
+
+double sg_bench_reader_values(const sg_bench_reader *r) { return r->values; }
 
 typedef struct pass {
     const sg_bench_reader *r;

@@ -10,7 +10,9 @@ typedef struct sg_bench_reader sg_bench_reader;
 sg_status sg_bench_reader_new(sg_bench_reader **reader, const sg_model *model, sg_ops *ops, sg_error *err);
 void sg_bench_reader_free(sg_bench_reader *reader);
 
+/* Bytes that such a step reads, and weights that its row is multiplied by. */
 size_t sg_bench_reader_bytes(const sg_bench_reader *reader);
+double sg_bench_reader_values(const sg_bench_reader *reader);
 
 /* Reads them all with all workers, for 100 ms at least, and returns the best round: 1e9 bytes a second, 0 without weights. */
 double sg_bench_reader_run(const sg_bench_reader *reader);

@@ -216,11 +216,13 @@ const sg_model_info *sg_model_info_of(const sg_model *m) { return &m->info; }
 
 static void tell_weights(const sg_linear *w, int n, sg_model_weight_fn *fn, void *arg)
 {
-    for (int i = 0; w && i < n; i++)
+    for (int i = 0; w && i < n; i++) {
+        double values = (double)w[i].n * w[i].k;
         if (w[i].packed)
-            fn(arg, w[i].packed, w[i].packed_bytes);
+            fn(arg, w[i].packed, w[i].packed_bytes, values);
         else if (w[i].stored)
-            fn(arg, w[i].stored, sg_dtype_row_bytes(w[i].type, (uint64_t)w[i].k) * (size_t)w[i].n);
+            fn(arg, w[i].stored, sg_dtype_row_bytes(w[i].type, (uint64_t)w[i].k) * (size_t)w[i].n, values);
+    }
 }
 
 void sg_model_each_weight(const sg_model *m, sg_model_weight_fn *fn, void *arg)

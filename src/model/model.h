@@ -76,8 +76,9 @@ sg_status sg_model_need_of(sg_model_need *need, const sg_weights *weights, sg_op
 const sg_model_info *sg_model_info_of(const sg_model *model);
 
 /* Calls fn for every weight that a decode step of one row reads from end to end, as it lies in memory (packed, or stored on the exact
- * path).  Of experts it is the first so many as a row uses: which ones a row takes does not matter for how much is read. */
-typedef void sg_model_weight_fn(void *arg, const void *bytes, size_t n);
+ * path).  Of experts it is the first so many as a row uses: which ones a row takes does not matter for how much is read.
+ * `nvalue` is the number of values. */
+typedef void sg_model_weight_fn(void *arg, const void *bytes, size_t n, double nvalue);
 void sg_model_each_weight(const sg_model *model, sg_model_weight_fn *fn, void *arg);
 
 /* Make all scratch memory for steps of up to nrow rows of which up to nout want logits, so that such steps allocate
