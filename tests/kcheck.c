@@ -222,6 +222,9 @@ TEST(linear_kernels_are_right_and_independent_of_the_batch)
             check_shape((sg_isa)isa, types[t], 33, unit * (block == 1 ? 41 : block == 32 ? 9 : 3), 37);
             if (block == 1) /* more than a second level cache holds at once */
                 check_shape((sg_isa)isa, types[t], 33, 4133, 131);
+            else /* more than 32 groups, and more than 32 tiles */
+                for (int m = 6; m <= 33; m += 9)
+                    check_shape((sg_isa)isa, types[t], m == 24 ? 530 : 33, 1280, m);
             for (int i = 0; i < 3; i++, shapes++) {
                 int n = 1 + (int)sg_rng_below(tap_rng(), 80), m = 1 + (int)sg_rng_below(tap_rng(), 70);
                 int k = unit * (1 + (int)sg_rng_below(tap_rng(), block == 1 ? 90 : block == 32 ? 45 : 6));

@@ -3,8 +3,8 @@
  *     C [16 rows of x][16 rows of W] int32  =  A [16 rows of x][32 columns]  x  B [8][16 rows of W][4 columns]
  *
  * B is exactly a group of a packed tile after its codes are unpacked to signed bytes, A is read from a panel of activations
- * (linear_wide.h).  A tile product is exact, so what follows it gives the bits of the AVX-512 kernels, which this table uses for few
- * rows, and for Q6_K, whose halves need two products and two stores and come to the same speed.  As there, sums begin at MAGIC, so
+ * (linear_wide.h).  A tile product is exact, so what follows it gives the bits of the AVX-512 kernels, which this table uses for up to 15
+ * rows (8-bit levels, which need no unpacking there, 24), and for Q6_K, whose halves need two products and two stores and come to the same speed.  As there, sums begin at MAGIC, so
  * that they are floats without a conversion: two operations end a row's group, not three.
  *
  * Where the time goes, in ns for one group and 16 x 16 results at 3 GHz (a Sapphire Rapids server): product with both loads 5.5, the
@@ -220,14 +220,14 @@ SG_INLINE void amx_mul(sg_dtype type, float *const *out, const void *const *x, i
     SG_AMX_RELEASE();
 }
 
-enum { FEW_ROWS = 13 }; /* at most: the AVX-512 kernel is as fast (kcheck --bench) */
+enum { FEW_ROWS = 15, FEW_ROWS_8BIT = 24 }; /* at most: the AVX-512 kernel is as fast (kcheck --bench) */
 
 #define DEFINE(name, type)                                                                                                 \
     static size_t name##_bytes(int k) { return sg_tile_bytes(type, k); }                                                   \
     static void name##_pack(void *t, const void *s, int rows, int k) { sg_tile_pack(type, t, s, rows, k); }                \
     static void name##_mul(float *const *out, const void *const *x, int nrow, const void *packed, int tile0, int tile1, int n, int k) \
     {                                                                                                                      \
-        if (nrow <= FEW_ROWS || type == SG_Q6_K)                                                                           \
+        if (nrow <= (type == SG_Q8_0 ? FEW_ROWS_8BIT : FEW_ROWS) || type == SG_Q6_K)                                          \
             sg_linear_avx512_find(type, k)->mul(out, x, nrow, packed, tile0, tile1, n, k);                                 \
         else                                                                                                               \
             amx_mul(type, out, x, nrow, packed, tile0, tile1, n, k);                                                       \

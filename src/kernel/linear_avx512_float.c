@@ -8,10 +8,10 @@
  *         for 2 or 4 tiles          weights of 128 columns are 16 KiB, in the first level cache
  *             for up to 14 rows     28 sums in registers, 28 multiply-adds for 2 + 14 loads
  *
- * Many rows: a panel has 128 columns and half precision weights are widened once for all rows.  Up to 12 rows: a panel
- * has 4096 columns, for long reads of memory.  Rows are dealt evenly: 15 are 8 and 7, because few rows leave the adders
- * waiting for each other.  The next weights are fetched into the second level cache a share at a time beside all rows:
- * fetched beside the first rows only, they came one after another (two threads, M = 64: 256 GFLOP/s, now 290).
+ * Many rows: a panel has 128 columns and half precision weights are widened once for all rows.  Up to 12 rows: a panel has 4096
+ * columns, for long reads of memory.  Rows are dealt evenly: 15 are 8 and 7, because few rows leave the adders waiting for each other.
+ * The next weights are fetched into the second level cache a share at a time beside all rows: fetched beside the first rows only,
+ * they came one after another (two threads, M = 64: 256 GFLOP/s, now 290).
  */
 #include "kernel/linear_wide.h"
 
