@@ -212,8 +212,7 @@ sg_request *sg_engine_preempt(sg_engine *e, const sg_request *keep)
 
 /* ---- what the scheduler sees ---- */
 
-/* Tokens at which it will probably end. */
-static int expected(const sg_engine *e, const sg_request *r)
+int sg_request_expected(const sg_engine *e, const sg_request *r)
 {
     return r->nprompt + sg_expect_length(&e->expect, r->tenant, r->limit - r->nprompt, r->known - r->nprompt);
 }
@@ -232,7 +231,7 @@ static sg_gap gap_of(const sg_engine *e, const sg_request *r)
     int full = r->seq->len / sg_kv_pool_block(e->lm.pool);
     bool copy = full < r->seq->nblock && sg_kv_pool_refs(e->lm.pool, r->seq->table[full]) > 1;
     return (sg_gap){.known = r->known, .computed = r->computed, .prompt = r->nprompt, .limit = r->limit,
-                    .expect = expected(e, r), .draft = r->ndraft, .accept = r->accept, .held_block = r->seq->nblock,
+                    .expect = sg_request_expected(e, r), .draft = r->ndraft, .accept = r->accept, .held_block = r->seq->nblock,
                     .own_block = own_blocks(e, r), .copy_block = copy, .arrival_us = r->submit_us,
                     .last_us = r->first_us ? r->last_us : r->submit_us, .deadline_us = INT64_MAX, .tenant = r->tenant,
                     .npreempt = r->npreempt, .priority = r->priority, .paused = r->state == SG_REQUEST_PAUSED};
@@ -309,7 +308,7 @@ void sg_engine_snapshot(sg_engine *e, sg_snapshot *s)
     show_waiting(e);
     if (all_paused && e->nrunning && e->nshown) { /* somebody has to make place; the policy looks at nobody who is paused */
         const sg_request *first = e->shown[0];
-        if (e->nrunning == e->max_running || had(e) < sg_kv_blocks_for(expected(e, first), sg_kv_pool_block(e->lm.pool)) + 1 ||
+        if (e->nrunning == e->max_running || had(e) < sg_kv_blocks_for(sg_request_expected(e, first), sg_kv_pool_block(e->lm.pool)) + 1 ||
             had(e) < sg_kv_pool_nblock(e->lm.pool) / 8) {
             sg_engine_preempt(e, NULL);
             show_running(e);

@@ -1,6 +1,6 @@
 /* engine/draft_model.c - guessing the next tokens with a small model that has the same vocabulary.
  *
- * The draft model has its own weights, threads and KV memory, and is stepped by the step loop between two steps of the model
+ * The draft model has its own weights and KV memory, shares the workers, and is stepped by the step loop between two steps of the model
  * itself, so its time is part of the gap between tokens and is weighed like everything else.  It reads the same tokens:
  *
  *     request    [ known tokens .......................... ]
@@ -16,8 +16,20 @@
  *
  *     tokens (1 - a^(k+1)) / (1 - a)   over   time of a step with 1 + k rows each + k rounds of the draft model
  *
- * where a is the share that was right lately.  When none bring more than a plain step, the draft model rests, and
- * tries again after 64 steps, then 128, and so on.
+ * where a is the share that was right lately.  When none bring more than a plain step, there are none.
+ *
+ * A draft model has to show first that it knows the text, or a useless one would cost a short session 3 to 7 % before worth.c is sure.
+ * An exam is one step: it reads a piece of an answer that is there already and draws what follows each of the last tokens,
+ *
+ *     answer   ... [ EXAM_BEFORE tokens ][ SG_DRAFT_EXAM tokens, drawn by the model ]
+ *     read         [ -------------------- one step, logits of the last rows ------- ]    a = share of the same draws
+ *
+ * which costs as much as two or three rounds and tells as much as sixteen, takes no rows of the model, and reads none of a long prompt.
+ * Without the text before the piece it guesses worse than it will (5 to 7 of 16 where all are right later), which is allowed for.
+ * Exams may take a fiftieth of the time that decoding took so far and the answers in hand will take, so that is about all that a
+ * useless draft model can cost, in a session of any length, and all requests of an engine share what it showed.  After a bad result the
+ * next exam comes after 256 tokens, then 512, up to 16384.  A prompt is only read for a request when that takes less than half of what
+ * guesses will then save.
  *
  * Rejected: a thread of its own that drafts while the model computes (both are bound by the same memory and cores here);
  * trees of guesses (rows are what costs on a CPU, and a tree spends them on guesses that are less likely).
@@ -30,20 +42,27 @@
 #include <math.h>
 #include <string.h>
 
-enum { CATCH_US = 50000, CATCH_LEAST = 16, CATCH_BLIND = 64, BLIND = 4, REST_MIN = 64, REST_MAX = 1024, PIECE_MAX = 4096 };
+enum { CATCH_US = 50000, CATCH_LEAST = 16, CATCH_BLIND = 64, BLIND = 4, PIECE_MAX = 4096, EXAM_BEFORE = 32, EXAM_LEFT = 256,
+       EXAM_REST = 256, EXAM_REST_MAX = 16384 };
+static const float exam_lenient = 0.25f;
+static const double exam_share = 0.02, catch_share = 0.5;
 
 struct sg_draft_model {
     sg_lm lm;
     sg_sampler *sampler;
     int most_rows, most_seq;
-    float *logits;                               /* [most_seq][nvocab] */
+    float *logits;                               /* [most_seq or SG_DRAFT_EXAM][nvocab] */
     int32_t *token, *seq, *pos;                  /* [most_rows] */
     int32_t *out, *extent, *count;               /* [most_seq] */
     sg_kv_seq **seqs;                            /* [most_seq] */
     sg_request **who;                            /* [most_seq] they want guesses */
     int nwho;
     double round_us, row_us; /* of a round of single rows; of a row of a long one; 0: not known */
-    int rest, pause;
+    double saves; /* part of the time that the best number of guesses saves, as it was decided last */
+    sg_kv_seq *exam;
+    bool passed;    /* the last exam, or there was none because nobody knows what steps cost */
+    double exam_us, exam_cost_us; /* in exams, ever; in one */
+    uint64_t exam_at, exam_rest; /* e->drawn at which there may be another one; tokens until the one after it */
 };
 
 const sg_lm *sg_draft_model_lm(const sg_draft_model *d) { return d ? &d->lm : NULL; }
@@ -52,6 +71,7 @@ void sg_draft_model_free(sg_draft_model *d)
 {
     if (!d)
         return;
+    sg_kv_seq_free(d->exam);
     if (d->lm.close)
         d->lm.close(d->lm.self);
     sg_ledger_unref(d->lm.ledger);
@@ -72,20 +92,20 @@ static sg_status allocate(sg_draft_model *d, int max_running, sg_error *err)
 {
     d->most_rows = d->lm.max_rows;
     d->most_seq = max_running < d->lm.max_logits ? max_running : d->lm.max_logits;
-    size_t rows = (size_t)d->most_rows, n = (size_t)d->most_seq;
+    size_t rows = (size_t)d->most_rows, n = (size_t)d->most_seq, outs = n > SG_DRAFT_EXAM ? n : SG_DRAFT_EXAM;
     d->sampler = sg_sampler_new((size_t)d->lm.nvocab);
-    d->logits = sg_calloc(n * (size_t)d->lm.nvocab, sizeof *d->logits);
+    d->logits = sg_calloc(outs * (size_t)d->lm.nvocab, sizeof *d->logits);
     d->token = sg_calloc(rows, sizeof *d->token);
     d->seq = sg_calloc(rows, sizeof *d->seq);
     d->pos = sg_calloc(rows, sizeof *d->pos);
-    d->out = sg_calloc(n, sizeof *d->out);
+    d->out = sg_calloc(outs, sizeof *d->out);
     d->extent = sg_calloc(n, sizeof *d->extent);
     d->count = sg_calloc(n, sizeof *d->count);
     d->seqs = sg_calloc(n, sizeof *d->seqs);
     d->who = sg_calloc(n, sizeof *d->who);
     if (!d->sampler || !d->logits || !d->token || !d->seq || !d->pos || !d->out || !d->extent || !d->count || !d->seqs || !d->who)
         return sg_fail_nomem(err, "the draft model");
-    return SG_OK;
+    return sg_kv_seq_new(&d->exam, d->lm.pool, EXAM_BEFORE + SG_DRAFT_EXAM, err);
 }
 
 /* The same bytes for every token, and the same ends: else a guess means something else. */
@@ -181,13 +201,11 @@ static bool one_round(sg_draft_model *d, int most)
 
 static double tokens(double a, int k) { return a < 0.999 ? (1 - pow(a, k + 1)) / (1 - a) : k + 1; }
 
-/* Guesses for each of n requests that bring the most tokens a second; 0: none do. */
-static int best_length(const sg_engine *e, const sg_draft_model *d, int n)
+/* Guesses for each of n requests that bring the most tokens a second; 0: none do.  *saves: the part of the time that they save. */
+static int best_length(const sg_engine *e, const sg_draft_model *d, int n, double *saves)
 {
-    double a = (double)e->guess_accept[SG_DRAFT_MODEL], context = 0, best = 0;
+    double a = (double)e->guess_accept[SG_DRAFT_MODEL], context = 0, best = 0, plain = 0;
     int most = e->ndraft_max / n < SG_DRAFT_MAX ? e->ndraft_max / n : SG_DRAFT_MAX, at = 0, ndecode = 0;
-    if (!sg_latency_ready(&e->latency))
-        return most < BLIND ? most : BLIND;
     for (int i = 0; i < e->nrunning; i++)
         if (e->running[i]->state == SG_REQUEST_DECODE) {
             ndecode++;
@@ -197,29 +215,111 @@ static int best_length(const sg_engine *e, const sg_draft_model *d, int n)
         int rows = ndecode + n * k;
         sg_step_cost c = {.tokens = rows, .decode_rows = rows, .decode_context = context / ndecode * rows};
         double rate = (ndecode - n + n * tokens(a, k)) / (sg_latency_predict_us(&e->latency, &c) + k * d->round_us);
+        plain = k ? plain : rate;
         if (rate > best * (k ? 1.03 : 1)) {
             best = rate;
             at = k;
         }
     }
+    *saves = best > 0 ? 1 - plain / best : 0;
     return at;
 }
 
-/* The same, and now and then a try where none seem to pay. */
-static int choose_length(const sg_engine *e, sg_draft_model *d, int n)
+/* ---- exams ---- */
+
+/* Rows of the draft model's exam in a text of n tokens; 0 when it cannot read them. */
+static int exam_rows(const sg_draft_model *d, const sg_request *r)
 {
-    int k = best_length(e, d, n);
-    if (k > 0) {
-        d->pause = REST_MIN;
-        return k;
-    }
-    if (d->rest > 0) {
-        d->rest--;
+    int n = r->known - 1 < EXAM_BEFORE + SG_DRAFT_EXAM ? r->known - 1 : EXAM_BEFORE + SG_DRAFT_EXAM, from = r->known - 1 - n;
+    if (r->known - r->nprompt < SG_DRAFT_EXAM || r->known - 1 < SG_DRAFT_EXAM || n > d->most_rows)
         return 0;
+    for (int i = 0; i < n; i++) {
+        if (r->token[from + i] >= d->lm.nvocab)
+            return 0;
+        d->token[i] = r->token[from + i];
+        d->seq[i] = 0;
+        d->pos[i] = i;
     }
-    d->rest = d->pause;
-    d->pause = d->pause < REST_MAX ? 2 * d->pause : REST_MAX;
-    return e->ndraft_max >= n;
+    return n;
+}
+
+/* How many of the last SG_DRAFT_EXAM tokens of an answer the draft model would have drawn; -1 when it could not read them. */
+static int examine(sg_draft_model *d, const sg_request *r)
+{
+    int n = exam_rows(d, r), right = 0, first = r->known - SG_DRAFT_EXAM;
+    if (!n || d->lm.max_logits < SG_DRAFT_EXAM || sg_kv_seq_extend(d->exam, n, NULL) != SG_OK)
+        return -1;
+    for (int i = 0; i < SG_DRAFT_EXAM; i++)
+        d->out[i] = n - SG_DRAFT_EXAM + i;
+    d->extent[0] = r->limit;
+    sg_batch b = {.nrow = n, .id = d->token, .pos = d->pos, .seq = d->seq, .nseq = 1, .seqs = &d->exam, .extent = d->extent,
+                  .nout = SG_DRAFT_EXAM, .out = d->out, .logits = d->logits, .drawn = true};
+    sg_status st = d->lm.step(d->lm.self, &b, NULL);
+    sg_kv_seq_truncate(d->exam, 0);
+    for (int i = 0; i < SG_DRAFT_EXAM && st == SG_OK; i++) {
+        sg_choice c = {0};
+        size_t at = (size_t)(first + i);
+        sg_sampler_pick(d->sampler, &r->sampling, d->logits + (size_t)i * (size_t)d->lm.nvocab, r->token, at, at, NULL, &c);
+        right += c.id == r->token[at];
+    }
+    return st == SG_OK ? right : -1;
+}
+
+/* An exam by the first text that is long enough, unless exams have taken too long already.  Its result is what the draft model is
+ * expected to do from now on. */
+static void hold_exam(sg_engine *e, sg_draft_model *d)
+{
+    sg_step_cost c = {.tokens = 1, .decode_rows = 1};
+    int left = 0;
+    for (int i = 0; i < d->nwho; i++) {
+        int n = sg_request_expected(e, d->who[i]) - d->who[i]->known;
+        left = n > left ? n : left;
+    }
+    double time = e->decode_us + (left < EXAM_LEFT ? left : EXAM_LEFT) * sg_latency_predict_us(&e->latency, &c);
+    if (e->drawn < d->exam_at || d->exam_us + d->exam_cost_us > exam_share * time)
+        return;
+    int right = -1;
+    int64_t start = sg_clock_us();
+    for (int i = 0; i < d->nwho && right < 0; i++)
+        right = examine(d, d->who[i]);
+    if (right < 0)
+        return;
+    double us = (double)(sg_clock_us() - start);
+    d->exam_us += us;
+    d->exam_cost_us = us;
+    e->guess_accept[SG_DRAFT_MODEL] = fminf((float)right / SG_DRAFT_EXAM + (right > 1 ? exam_lenient : 0), 0.95f);
+    d->passed = best_length(e, d, d->nwho, &d->saves) > 0;
+    d->exam_at = e->drawn + d->exam_rest;
+    d->exam_rest = d->passed ? EXAM_REST : 2 * d->exam_rest < EXAM_REST_MAX ? 2 * d->exam_rest : EXAM_REST_MAX;
+    pthread_mutex_lock(&e->stats_lock);
+    e->stats.draft_seconds += us * 1e-6;
+    pthread_mutex_unlock(&e->stats_lock);
+}
+
+static int choose_length(sg_engine *e, sg_draft_model *d, int n)
+{
+    if (!sg_latency_ready(&e->latency)) {
+        int most = d->lm.probe ? 0 : e->ndraft_max / n; /* it is soon; only models whose steps cost nothing guess before */
+        d->saves = 1;
+        return most < BLIND ? most : BLIND;
+    }
+    int k = best_length(e, d, n, &d->saves);
+    if (d->passed && k > 0)
+        return k;
+    hold_exam(e, d);
+    return 0; /* also when it has just passed: the next step will do */
+}
+
+/* Those whose rest of an answer is not worth what the draft model has to read for it leave. */
+static void drop_expensive(const sg_engine *e, sg_draft_model *d)
+{
+    for (int i = d->nwho - 1; i >= 0; i--) {
+        const sg_request *r = d->who[i];
+        int pending = r->known - r->draft_seq->len, left = sg_request_expected(e, r) - r->known;
+        sg_step_cost c = {.tokens = 1, .decode_rows = 1, .decode_context = r->known};
+        if (pending > CATCH_LEAST && pending * d->row_us > catch_share * d->saves * left * sg_latency_predict_us(&e->latency, &c))
+            drop(d, i);
+    }
 }
 
 /* ---- the engine's side ---- */
@@ -257,7 +357,9 @@ void sg_engine_guess(sg_engine *e)
     sg_draft_model *d = e->draft;
     collect(e, d);
     int length = d->nwho ? choose_length(e, d, d->nwho) : 0;
-    if (!length)
+    if (length && sg_latency_ready(&e->latency))
+        drop_expensive(e, d);
+    if (!length || !d->nwho)
         return;
     int64_t start = sg_clock_us();
     for (int k = 0; k < length && d->nwho; k++) {
@@ -285,27 +387,35 @@ sg_status sg_request_join_draft(sg_engine *e, sg_request *r, sg_error *err)
     return sg_kv_seq_new(&r->draft_seq, e->draft->lm.pool, r->limit, err);
 }
 
-/* Time a few rounds and a piece of a prompt. */
+/* Time a few rounds and what an exam will be. */
 static void probe(sg_draft_model *d)
 {
-    enum { ROUNDS = 4, PROMPT = 32 };
+    enum { ROUNDS = 4, PROMPT = EXAM_BEFORE + SG_DRAFT_EXAM, PROMPTS = 2, LENGTH = ROUNDS + PROMPTS * PROMPT };
     sg_kv_seq *s = NULL;
-    if (!d->lm.probe || d->lm.ctx < ROUNDS + PROMPT || sg_kv_seq_new(&s, d->lm.pool, ROUNDS + PROMPT, NULL) != SG_OK)
+    if (!d->lm.probe || d->lm.ctx < LENGTH || sg_kv_seq_new(&s, d->lm.pool, LENGTH, NULL) != SG_OK)
         return;
-    for (int k = 0, n = PROMPT; k <= ROUNDS && sg_kv_seq_extend(s, n, NULL) == SG_OK; k++, n = 1) {
+    for (int k = 0; k < PROMPTS + ROUNDS; k++) {
+        int n = k < PROMPTS ? PROMPT : 1;
+        if (sg_kv_seq_extend(s, n, NULL) != SG_OK)
+            break;
         for (int i = 0; i < n; i++) {
             d->token[i] = i % d->lm.nvocab;
             d->seq[i] = 0;
             d->pos[i] = s->len - n + i;
         }
-        d->out[0] = n - 1;
-        d->extent[0] = ROUNDS + PROMPT;
-        sg_batch b = {.nrow = n, .id = d->token, .pos = d->pos, .seq = d->seq, .nseq = 1, .seqs = &s, .extent = d->extent, .nout = 1,
+        int nout = n > 1 && d->lm.max_logits >= SG_DRAFT_EXAM ? SG_DRAFT_EXAM : 1;
+        for (int i = 0; i < nout; i++)
+            d->out[i] = n - nout + i;
+        d->extent[0] = LENGTH;
+        sg_batch b = {.nrow = n, .id = d->token, .pos = d->pos, .seq = d->seq, .nseq = 1, .seqs = &s, .extent = d->extent, .nout = nout,
                       .out = d->out, .logits = d->logits, .drawn = true};
         int64_t start = sg_clock_us();
         if (d->lm.step(d->lm.self, &b, NULL) != SG_OK)
             break;
-        d->round_us = k ? (double)(sg_clock_us() - start) : d->round_us; /* the last one counts */
+        double us = (double)(sg_clock_us() - start); /* the last one of both kinds counts */
+        d->round_us = n == 1 ? us : d->round_us;
+        d->row_us = n == 1 ? d->row_us : us / n;
+        d->exam_cost_us = n == 1 ? d->exam_cost_us : us;
     }
     sg_kv_seq_free(s);
 }
@@ -333,7 +443,7 @@ sg_status sg_engine_take_draft(sg_engine *e, sg_lm *lm, sg_error *err)
         sg_ledger_unref(lm->ledger);
         return sg_fail_nomem(err, "the draft model");
     }
-    *d = (sg_draft_model){.lm = *lm, .pause = REST_MIN};
+    *d = (sg_draft_model){.lm = *lm, .exam_rest = EXAM_REST};
     e->draft = d; /* the engine frees it */
     SG_TRY(same_vocabulary(&e->lm, lm, err));
     SG_TRY(allocate(d, e->max_running, err));

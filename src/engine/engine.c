@@ -57,9 +57,9 @@ static void destroy(sg_engine *e)
         sg_engine_sweep(e, true);
     }
     sg_prefix_close(e->prefix);
-    sg_draft_model_free(e->draft);
     if (e->lm.close)
         e->lm.close(e->lm.self);
+    sg_draft_model_free(e->draft); /* after the model, which has its workers */
     sg_vocabulary_trie_free(e->vocabulary);
     sg_ledger *ledger = e->ledger;
     sg_engine_close_drawers(e);
@@ -230,9 +230,9 @@ sg_status sg_engine_open(sg_engine **engine, const sg_engine_options *o, sg_erro
     sg_json_init(); /* programs that make JSON texts for sg_chat free them by sg_memory_free */
     sg_lm lm, draft;
     sg_engine *e = NULL;
-    if (o->draft) /* first: the model itself takes what is left */
+    if (o->draft) /* first: the model itself takes what is left, and the same workers: those of a second pool would be in their way */
         SG_TRY(sg_lm_open_draft(&draft, o, err));
-    sg_status st = sg_lm_open(&lm, o, err);
+    sg_status st = sg_lm_open(&lm, o, o->draft ? draft.workers : NULL, err);
     if (st == SG_OK)
         st = sg_engine_make_lm(&e, &lm, o, err);
     if (st == SG_OK && o->draft)

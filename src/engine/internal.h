@@ -50,7 +50,7 @@ typedef enum sg_request_state {
 
 typedef struct sg_drafter sg_drafter;
 typedef struct sg_draft_model sg_draft_model;
-enum { SG_DRAFT_MAX = 8 };
+enum { SG_DRAFT_MAX = 8, SG_DRAFT_EXAM = 16 };
 
 /* What is known of one source of guesses (speculate.c), for one request. */
 typedef struct sg_guess {
@@ -182,7 +182,8 @@ struct sg_engine {
     float guess_accept[SG_DRAFT_NKIND]; /* recent shares of right guesses, of all requests */
     sg_draft_model *draft;  /* NULL: none */
     sg_worth worth[SG_WORTH_NCLASS];
-    double draft_us; /* in the draft model since the last step */
+    double draft_us;  /* in the draft model since the last step */
+    double decode_us; /* in steps that only decoded, ever */
     uint64_t drawn;  /* tokens, ever */
     sg_gap *gap_running, *gap_waiting;
     sg_plan plan;
@@ -277,7 +278,8 @@ sg_status sg_request_join_draft(sg_engine *e, sg_request *r, sg_error *err);
 void sg_engine_guess(sg_engine *e);
 
 /* lm_model.c */
-sg_status sg_lm_open(sg_lm *lm, const sg_engine_options *options, sg_error *err);
+/* workers: of a draft model that is open already, which outlives it; NULL: its own. */
+sg_status sg_lm_open(sg_lm *lm, const sg_engine_options *options, sg_pool *workers, sg_error *err);
 /* The draft model of these options; its keys and values get at most an eighth of what there is. */
 sg_status sg_lm_open_draft(sg_lm *lm, const sg_engine_options *options, sg_error *err);
 
@@ -288,6 +290,8 @@ void *sg_engine_loop(void *engine);
 bool sg_engine_turn(sg_engine *e, bool *idle);
 
 /* admit.c: the loop's lists. */
+/* Tokens at which a request will probably end. */
+int sg_request_expected(const sg_engine *e, const sg_request *r);
 /* Move the inbox to the waiting list; wait for something when `idle`.  False when the engine closes. */
 bool sg_engine_gather(sg_engine *e, bool idle);
 /* Whether something has come for a loop that has nothing to do. */

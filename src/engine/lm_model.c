@@ -276,14 +276,14 @@ static void note(sg_lm *lm, sg_ledger_row row, int64_t *at)
     *at = now;
 }
 
-static sg_status open_all(real_lm *m, sg_lm *lm, const sg_engine_options *o, int part, sg_error *err)
+static sg_status open_all(real_lm *m, sg_lm *lm, const sg_engine_options *o, sg_pool *workers, int part, sg_error *err)
 {
-    sg_ops_options ops = {.nthread = o->threads, .exact = o->exact};
+    sg_ops_options ops = {.nthread = o->threads, .exact = o->exact, .pool = workers};
     sg_str title = {"", 0};
     int64_t at = sg_heap_thread();
     SG_TRY(sg_isa_choose(&ops.isa, err));
     SG_TRY(open_weights(m, o, err));
-    lm->max_logits = running_of(o) + (sg_engine_speculates(o) ? DRAFTS : 0);
+    lm->max_logits = running_of(o) + (sg_engine_speculates(o) ? DRAFTS : part > 1 ? SG_DRAFT_EXAM : 0);
     lm->max_rows = ROWS > lm->max_logits ? ROWS : lm->max_logits;
     SG_TRY(sg_ledger_check(o->model ? o->model : "the embedded default", sg_weights_file_bytes(m->weights), "its weights alone", err));
     SG_TRY(sg_ops_open(&m->ops, &ops, err));
@@ -320,7 +320,7 @@ static sg_status open_all(real_lm *m, sg_lm *lm, const sg_engine_options *o, int
     return SG_OK;
 }
 
-static sg_status open_part(sg_lm *lm, const sg_engine_options *o, int part, sg_error *err)
+static sg_status open_part(sg_lm *lm, const sg_engine_options *o, sg_pool *workers, int part, sg_error *err)
 {
     real_lm *m = sg_calloc(1, sizeof *m);
     if (!m)
@@ -331,7 +331,7 @@ static sg_status open_part(sg_lm *lm, const sg_engine_options *o, int part, sg_e
                  .decode_end = real_decode_end, .render = real_render, .close = real_close};
     sg_status st = sg_ledger_new(&out.ledger, o->memory_bytes, err);
     if (st == SG_OK)
-        st = open_all(m, &out, o, part, err);
+        st = open_all(m, &out, o, workers, part, err);
     if (st != SG_OK) {
         real_close(m);
         sg_ledger_unref(out.ledger);
@@ -341,7 +341,10 @@ static sg_status open_part(sg_lm *lm, const sg_engine_options *o, int part, sg_e
     return SG_OK;
 }
 
-sg_status sg_lm_open(sg_lm *lm, const sg_engine_options *o, sg_error *err) { return open_part(lm, o, 1, err); }
+sg_status sg_lm_open(sg_lm *lm, const sg_engine_options *o, sg_pool *workers, sg_error *err)
+{
+    return open_part(lm, o, workers, 1, err);
+}
 
 sg_status sg_lm_open_draft(sg_lm *lm, const sg_engine_options *o, sg_error *err)
 {
@@ -351,6 +354,6 @@ sg_status sg_lm_open_draft(sg_lm *lm, const sg_engine_options *o, sg_error *err)
     draft.spec = "off"; /* nobody guesses for it */
     draft.ctx = 0;      /* its own: longer requests go without */
     sg_error why;
-    sg_status st = open_part(lm, &draft, PART, &why);
+    sg_status st = open_part(lm, &draft, NULL, PART, &why);
     return st == SG_OK ? SG_OK : sg_fail(err, st, "the draft model: %.200s", why.text);
 }

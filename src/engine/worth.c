@@ -69,6 +69,7 @@ void sg_engine_weigh(sg_engine *e, double us, uint64_t drawn)
         ndraft += e->work[i].ndraft;
     if (plain <= 0)
         return;
+    e->decode_us += us;
     sg_worth *w = worth_of(e, n);
     if (!ndraft && draft_us <= 0) {
         learn_plain(w, us / plain);

@@ -15,10 +15,12 @@ sg_status sg_ops_open(sg_ops **out, const sg_ops_options *options, sg_error *err
     sg_ops *ops = sg_calloc(1, sizeof *ops);
     if (!ops)
         return sg_fail_nomem(err, "the operations");
-    ops->nworker = options->nthread ? options->nthread : sg_cpu_count();
+    ops->nworker = options->pool ? sg_pool_nworker(options->pool) : options->nthread ? options->nthread : sg_cpu_count();
+    ops->shared = options->pool != NULL;
+    ops->pool = options->pool;
     ops->exact = options->exact;
     ops->isa = options->isa;
-    sg_status st = sg_pool_open(&ops->pool, ops->nworker, err);
+    sg_status st = ops->shared ? SG_OK : sg_pool_open(&ops->pool, ops->nworker, err);
     if (st == SG_OK) {
         ops->worker = sg_alloc_aligned(64, (size_t)ops->nworker * SG_WORKER_BYTES);
         if (!ops->worker)
@@ -40,7 +42,8 @@ void sg_ops_close(sg_ops *ops)
 {
     if (!ops)
         return;
-    sg_pool_close(ops->pool);
+    if (!ops->shared)
+        sg_pool_close(ops->pool);
     if (ops->worker)
         sg_free_aligned(ops->worker, (size_t)ops->nworker * SG_WORKER_BYTES);
     for (int i = 0; i < SG_SCRATCH_END; i++)

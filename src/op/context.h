@@ -29,6 +29,7 @@ typedef struct sg_scratch {
 
 struct sg_ops {
     sg_pool *pool;
+    bool shared; /* the pool is somebody else's */
     int nworker;
     bool exact;
     sg_isa isa;

@@ -26,6 +26,7 @@ typedef struct sg_ops_options {
     int nthread; /* 0: sg_cpu_count() */
     bool exact;  /* the reference path: weights as stored, everything in float32 */
     sg_isa isa;  /* from sg_isa_choose */
+    sg_pool *pool; /* workers to share with others that never run at the same time; it outlives the operations.  NULL: own ones */
 } sg_ops_options;
 
 sg_status sg_ops_open(sg_ops **ops, const sg_ops_options *options, sg_error *err);
