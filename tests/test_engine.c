@@ -379,6 +379,37 @@ TEST(steps_allocate_nothing)
     sg_engine_close(e);
 }
 
+/* The same prompt in name space after name space: only who was there before finds it, and all answer the same. */
+TEST(name_spaces_share_no_prefix)
+{
+    static const struct {
+        uint64_t space;
+        uint32_t tenant;
+        bool finds;
+    } ask_as[] = {{0, 0, false}, {1, 0, false}, {1ull << 40, 1, false}, {1, 2, true}, {0, 0, true}, {2, 0, false}, {1ull << 40, 0, true}};
+    enum { PROMPT = 100 };
+    sg_engine *e = open_fake(NULL, 256, 128, NULL);
+    static answer a, first;
+    char prompt[PROMPT + 1] = {0};
+    int32_t ids[PROMPT];
+    for (int i = 0; i < PROMPT; i++)
+        prompt[i] = (char)('a' + i * 7 % 26);
+    for (size_t i = 0; i < sizeof ask_as / sizeof ask_as[0]; i++) {
+        sg_request_options o = ask(prompt, ids, 12);
+        sg_request *r;
+        o.ignore_eos = true;
+        o.space = ask_as[i].space;
+        o.tenant = ask_as[i].tenant;
+        CHECK_OK(sg_request_submit(&r, e, &o, &err));
+        collect(r, &a);
+        sg_request_free(r);
+        CHECK_INT(a.end.usage.cached_tokens, ask_as[i].finds ? PROMPT - 1 : 0);
+        first = i ? first : a;
+        CHECK(same(&a, &first));
+    }
+    sg_engine_close(e);
+}
+
 TEST(limits_have_clear_errors)
 {
     sg_engine_options eo = {.max_running = 1, .max_waiting = 2};
