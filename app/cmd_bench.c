@@ -100,6 +100,18 @@ static void print_test(const json_t *row, const json_t *t)
     puts("");
 }
 
+/* Decoding through the step loop. */
+static void print_engine(const json_t *row, const json_t *t)
+{
+    const char *against = json_object_get(row, "of_plain") ? "of_plain" : "of_bare";
+    printf("%-9s batch %-4d depth %-6d %9.1f tokens/s (%.1f to %.1f), spec %s, temperature %.0f", word(row, "test"),
+           (int)number(row, "batch"), (int)number(row, "depth"), number(t, "median"), number(t, "min"), number(t, "max"), word(row, "spec"),
+           number(row, "temperature"));
+    if (json_object_get(row, against))
+        printf(": %.3fx of %s", number(row, against), strcmp(against, "of_plain") == 0 ? "the same without" : "the bare loop");
+    puts("");
+}
+
 static void print_table(const json_t *root)
 {
     const json_t *m = json_object_get(root, "machine"), *c = json_object_get(m, "ceiling"), *row;
@@ -119,10 +131,7 @@ static void print_table(const json_t *root)
             printf("%-24s %9.2f ms, apart or padded %9.2f ms: %.3fx\n", word(row, "test"), number(row, "together_ms"),
                    number(row, "apart_ms"), number(row, "ratio"));
         else if (json_object_get(row, "spec"))
-            printf("%-9s batch %-4d depth %-6d %9.1f tokens/s (%.1f to %.1f), spec %s, temperature %.0f: %.3fx of %s\n", word(row, "test"),
-                   (int)number(row, "batch"), (int)number(row, "depth"), number(t, "median"), number(t, "min"), number(t, "max"),
-                   word(row, "spec"), number(row, "temperature"), number(row, "of_bare") + number(row, "of_plain"),
-                   json_object_get(row, "of_plain") ? "the same without" : "the bare loop");
+            print_engine(row, t);
         else if (t)
             print_test(row, t);
         else

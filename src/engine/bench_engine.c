@@ -5,6 +5,7 @@
  *
  *     plain, temperature 0      of_bare: against tgN of the same batch, which is what the loop around the model costs
  *     auto, temperature 0       of_plain: greedy answers of a model to random tokens soon go in circles, so guesses pay
+ *     repeat: plain, auto          greedy answers to a list that stands in the prompt LIST_TIMES: text that repeats itself
  *     plain, auto, temperature 1   answers that hardly repeat themselves: of_plain says what guessing costs where it does not pay
  *
  * Runs of the kinds are made in turns, so that a machine that becomes slower does so for all of them.  A run is timed from the
@@ -23,28 +24,33 @@
 #include <string.h>
 #include <time.h>
 
-enum { KINDS = 4, REPS_MAX = 64, PROMPT_MIN = 16, BATCH_MAX = 256 };
+enum { KINDS = 6, REPS_MAX = 64, PROMPT_MIN = 16, LIST_MAX = 512, LIST_TIMES = 6, BATCH_MAX = 256 };
 
 static const struct {
     bool guess;
     float temperature;
-} kinds[KINDS] = {{false, 0}, {true, 0}, {false, 1}, {true, 1}};
+    bool list;
+} kinds[KINDS] = {{false, 0, false}, {true, 0, false}, {false, 1, false}, {true, 1, false}, {false, 0, true}, {true, 0, true}};
 
 typedef struct run {
     sg_engine *engine[2]; /* without guesses, with */
     const sg_bench_options *o;
     int32_t *prompt;
-    int nprompt, nvocab;
+    int nprompt, nvocab, nlist;
+    int32_t list[LIST_MAX];
     uint64_t salt;
 } run;
 
-static sg_status submit(run *x, sg_engine *e, sg_request **r, int i, float temperature, sg_error *err)
+static sg_status submit(run *x, sg_engine *e, sg_request **r, int i, int kind, sg_error *err)
 {
     sg_request_options q = sg_request_defaults();
-    for (int k = 0; k < x->nprompt; k++)
-        x->prompt[k] = (int32_t)(sg_rng_at(x->salt + (temperature > 0 ? 1u << 20 : 0), (uint64_t)i, (uint64_t)k) % (uint64_t)x->nvocab);
+    float temperature = kinds[kind].temperature;
+    uint64_t salt = x->salt + (temperature > 0 ? 1u << 20 : 0);
+    int n = kinds[kind].list ? x->nlist : x->nprompt;
+    for (int k = 0; k < n; k++) /* the first token of a list differs, so that no request finds what another one computed */
+        x->prompt[k] = kinds[kind].list && k ? x->list[k] : (int32_t)(sg_rng_at(salt, (uint64_t)i, (uint64_t)k) % (uint64_t)x->nvocab);
     q.prompt = x->prompt;
-    q.nprompt = (size_t)x->nprompt;
+    q.nprompt = (size_t)n;
     q.max_tokens = x->o->generate + 1;
     q.ignore_eos = true;
     q.sampling.temperature = temperature;
@@ -62,7 +68,7 @@ static sg_status one_run(run *x, int kind, int batch, double *tps, sg_error *err
     int left = 0;
     sg_status st = SG_OK;
     for (; left < batch && st == SG_OK; left++)
-        st = submit(x, e, &r[left], left, kinds[kind].temperature, err);
+        st = submit(x, e, &r[left], left, kind, err);
     while (left > 0 && st == SG_OK) {
         nanosleep(&nap, NULL);
         for (int i = 0; i < batch; i++) {
@@ -107,16 +113,20 @@ static double bare(const json_t *results, int n, int batch)
     return 0;
 }
 
-static sg_status add_rows(run *x, json_t *results, int batch, int reps, double tps[KINDS][REPS_MAX], sg_error *err)
+/* Kinds of a group run on the same engines; the lists on their own, as what an engine learnt of other texts is no help to them. */
+static int last_of(int first) { return first ? KINDS : KINDS - 2; }
+
+static sg_status add_rows(run *x, json_t *results, int batch, int first, int reps, double tps[KINDS][REPS_MAX], sg_error *err)
 {
     char name[32];
     double base = bare(results, x->o->generate, batch);
-    snprintf(name, sizeof name, "engine%d", x->o->generate);
-    for (int k = 0; k < KINDS; k++) {
+    for (int k = first; k < last_of(first); k++) {
+        snprintf(name, sizeof name, "%s%d", kinds[k].list ? "repeat" : "engine", x->o->generate);
         qsort(tps[k], (size_t)reps, sizeof tps[k][0], compare);
-        double m = tps[k][reps / 2], against = kinds[k].guess ? tps[k - 1][reps / 2] : base;
+        double m = tps[k][reps / 2], against = kinds[k].guess ? tps[k - 1][reps / 2] : kinds[k].list ? 0 : base;
         json_t *row = json_pack("{s:s, s:s, s:f, s:i, s:i, s:{s:f, s:f, s:f}}", "test", name, "spec", kinds[k].guess ? "auto" : "off",
-                                "temperature", (double)kinds[k].temperature, "batch", batch, "depth", x->o->depth, "tps", "min",
+                                "temperature", (double)kinds[k].temperature, "batch", batch, "depth",
+                                kinds[k].list ? x->nlist : x->o->depth, "tps", "min",
                                 rounded(tps[k][0]), "median", rounded(m), "max", rounded(tps[k][reps - 1]));
         if (row && against > 0)
             json_object_set_new(row, kinds[k].guess ? "of_plain" : "of_bare", json_real(rounded(m / against)));
@@ -126,16 +136,30 @@ static sg_status add_rows(run *x, json_t *results, int batch, int reps, double t
     return SG_OK;
 }
 
-static sg_status run_batch(run *x, json_t *results, int batch, sg_error *err)
+static sg_status run_batch(run *x, json_t *results, int batch, int first, sg_error *err)
 {
     static double tps[KINDS][REPS_MAX]; /* one benchmark at a time */
     int reps = x->o->reps < 1 ? 1 : x->o->reps > REPS_MAX ? REPS_MAX : x->o->reps;
     for (int rep = -1; rep < reps; rep++) {
         x->salt++; /* with and without guesses the same prompts; greedy answers are of no help to sampled ones */
-        for (int k = 0; k < KINDS; k++)
+        for (int k = first; k < last_of(first); k++)
             SG_TRY(one_run(x, k, batch, &tps[k][rep < 0 ? 0 : rep], err));
     }
-    return add_rows(x, results, batch, reps, tps, err);
+    return add_rows(x, results, batch, first, reps, tps, err);
+}
+
+/* The list LIST_TIMES, in the model's tokens. */
+static sg_status make_list(run *x, sg_error *err)
+{
+    static const char text[] = "- bread: 2 loaves\n- milk: 3 bottles\n- eggs: 12 pieces\n- apples: 7 pieces\n- butter: 1 packet\n\n";
+    int32_t *ids = NULL;
+    size_t n = 0;
+    SG_TRY(sg_engine_tokenize(x->engine[0], text, sizeof text - 1, false, false, &ids, &n, err));
+    for (int t = 0; t < LIST_TIMES; t++)
+        for (size_t i = 0; i < n && x->nlist < LIST_MAX; i++)
+            x->list[x->nlist++] = ids[i];
+    sg_free(ids);
+    return SG_OK;
 }
 
 static sg_status open_engines(run *x, sg_error *err)
@@ -145,29 +169,36 @@ static sg_status open_engines(run *x, sg_error *err)
     for (int i = 0; i < o->nbatch; i++)
         batch = o->batch[i] > batch ? o->batch[i] : batch;
     x->nprompt = o->depth > PROMPT_MIN ? o->depth : PROMPT_MIN;
+    int longest = x->nprompt > LIST_MAX ? x->nprompt : LIST_MAX;
     for (int k = 0; k < 2; k++) {
         sg_engine_options e = {.model = o->model, .tokenizer = o->tokenizer, .kv_type = o->kv_type, .threads = o->threads,
-                               .exact = o->exact, .ctx = x->nprompt + o->generate + 2, .max_running = batch < 2 ? 2 : batch,
+                               .exact = o->exact, .ctx = longest + o->generate + 2, .max_running = batch < 2 ? 2 : batch,
                                .max_waiting = batch + 1, .spec = k ? "auto" : "off", .draft = k ? o->draft : NULL};
         SG_TRY(sg_engine_open(&x->engine[k], &e, err));
     }
     sg_engine_info info;
     sg_engine_info_get(x->engine[0], &info);
     x->nvocab = info.nvocab;
-    x->prompt = sg_calloc((size_t)x->nprompt, sizeof *x->prompt);
-    return x->prompt ? SG_OK : sg_fail_nomem(err, "a prompt");
+    x->prompt = sg_calloc((size_t)longest, sizeof *x->prompt);
+    return x->prompt ? make_list(x, err) : sg_fail_nomem(err, "a prompt");
 }
 
-sg_status sg_bench_engine(json_t *results, const sg_bench_options *o, sg_error *err)
+static sg_status run_group(json_t *results, const sg_bench_options *o, int first, sg_error *err)
 {
     run x = {.o = o, .salt = o->seed ? o->seed : 1};
-    if (!o->generate)
-        return SG_OK;
     sg_status st = open_engines(&x, err);
     for (int i = 0; i < o->nbatch && st == SG_OK; i++)
-        st = run_batch(&x, results, o->batch[i], err);
+        st = run_batch(&x, results, o->batch[i], first, err);
     sg_engine_close(x.engine[0]);
     sg_engine_close(x.engine[1]);
     sg_free(x.prompt);
     return st;
+}
+
+sg_status sg_bench_engine(json_t *results, const sg_bench_options *o, sg_error *err)
+{
+    if (!o->generate)
+        return SG_OK;
+    SG_TRY(run_group(results, o, 0, err));
+    return run_group(results, o, last_of(0), err);
 }

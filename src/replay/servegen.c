@@ -7,7 +7,7 @@
  *
  * start in seconds, rate in requests a second; the time between two requests follows a Gamma or Weibull distribution of that shape
  * (its scale follows from the rate).  Lengths are histograms, written as a text within the text, that hold from the second in
- * their key on.  A description is not a recording: requests are drawn from it, the same ones every time.
+ * their key on (before the first key those of the first).  A description is not a recording: requests are drawn from it, the same ones every time.
  *
  *     window   |  .  . .      .   |  ..   .  |        a wait that passes the end of a window goes on in the next one, in units of
  *                              ---->               the mean wait there; windows without requests are passed over
