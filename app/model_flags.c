@@ -27,7 +27,7 @@ const option engine_flag_options[] = {
     {NULL, "--draft", OPT_STR, &model_flag.draft, "MODEL", "a small model with the same vocabulary that guesses tokens ahead"},
     {NULL, "--no-prefix-cache", OPT_FLAG, &model_flag.no_prefix_cache, NULL, "compute every prompt anew"},
     {NULL, "--warm-tokens", OPT_INT, &model_flag.warm_tokens, "N",
-     "touch memory for the keys and values of N tokens before the first request; default: while idle"},
+     "touch memory for the keys and values of N tokens before the first request, or of all that there is room for; default: while idle"},
     {0}};
 
 static int threads_from_environment(const command *c)

@@ -12,7 +12,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     const char *bytes = (const char *)data, *cut = size ? memchr(bytes, '{', size) : NULL; /* a client: windows, then lengths */
     if (cut) {
         size_t n = (size_t)(cut - bytes);
-        if (sg_servegen_add(&t, bytes, n, cut, size - n, 1, 1000, "fuzz", NULL) == SG_OK)
+        if (sg_servegen_add(&t, bytes, n, cut, size - n, 1, 1000, "fuzz", "fuzz", NULL) == SG_OK)
             for (size_t i = 0; i < t.n; i++)
                 if (t.request[i].prompt < 1 || t.request[i].output < 1 || t.request[i].arrival_us < 0)
                     abort();

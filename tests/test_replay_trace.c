@@ -115,7 +115,7 @@ static const char periods[] = "{\"1200\": {\"input_tokens\": \"{50: 1.0}\", \"ou
 
 static sg_status describe(sg_trace *t, const char *csv, const char *json, size_t max)
 {
-    return sg_servegen_add(t, csv, strlen(csv), json, strlen(json), 3, max, "client", &err);
+    return sg_servegen_add(t, csv, strlen(csv), json, strlen(json), 3, max, "client", "client's lengths", &err);
 }
 
 TEST(draws_requests_from_descriptions)

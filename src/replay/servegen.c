@@ -7,7 +7,8 @@
  *
  * start in seconds, rate in requests a second; the time between two requests follows a Gamma or Weibull distribution of that shape
  * (its scale follows from the rate).  Lengths are histograms, written as a text within the text, that hold from the second in
- * their key on (before the first key those of the first).  A description is not a recording: requests are drawn from it, the same ones every time.
+ * their key on; before the first key those of the first hold.  A description is not a recording: requests are drawn from it, the same
+ * ones every time.
  *
  *     window   |  .  . .      .   |  ..   .  |        a wait that passes the end of a window goes on in the next one, in units of
  *                              ---->               the mean wait there; windows without requests are passed over
@@ -283,13 +284,13 @@ static sg_status draw_requests(sg_trace *t, const client *c, size_t max, sg_rng 
 }
 
 sg_status sg_servegen_add(sg_trace *t, const char *windows, size_t nwindows, const char *periods, size_t nperiods, uint64_t seed,
-                          size_t max, const char *what, sg_error *err)
+                          size_t max, const char *what, const char *what_periods, sg_error *err)
 {
     client c = {0};
     sg_rng g = {seed ^ 0x73657276};
     sg_status st = read_windows(&c, windows, nwindows, what, err);
     if (st == SG_OK)
-        st = read_periods(&c, periods, nperiods, what, err);
+        st = read_periods(&c, periods, nperiods, what_periods, err);
     if (st == SG_OK)
         st = draw_requests(t, &c, max, &g, what, err);
     client_fini(&c);
@@ -306,7 +307,7 @@ static sg_status add_files(sg_trace *t, const char *windows, const char *periods
     if (st == SG_OK)
         st = sg_file_read(periods, FILE_MAX, &json, &njson, err);
     if (st == SG_OK)
-        st = sg_servegen_add(t, csv, ncsv, json, njson, seed, max, windows, err);
+        st = sg_servegen_add(t, csv, ncsv, json, njson, seed, max, windows, periods, err);
     sg_free(csv);
     sg_free(json);
     return st;

@@ -46,9 +46,9 @@ sg_status sg_trace_add(sg_trace *trace, sg_trace_request request, const char *wh
 bool sg_trace_grow(void **data, size_t *cap, size_t n, size_t size);
 
 /* servegen.c: add the requests that a client's description says, at most `max` (0: all, up to four million).  Unsorted, times as
- * described. */
+ * described.  The names stand in errors. */
 sg_status sg_servegen_add(sg_trace *trace, const char *windows, size_t nwindows, const char *periods, size_t nperiods, uint64_t seed,
-                          size_t max, const char *what, sg_error *err);
+                          size_t max, const char *what, const char *what_periods, sg_error *err);
 bool sg_servegen_is(const char *path); /* a folder, or a file of windows with the other file beside it */
 sg_status sg_servegen_read(sg_trace *trace, const char *path, size_t max, sg_error *err);
 
