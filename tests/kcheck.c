@@ -177,15 +177,18 @@ static void check_shape(sg_isa isa, sg_dtype type, int n, int k, int nrow)
         tap_fail(__FILE__, __LINE__, "%s %s m %d n %d k %d: a row alone gives other bits", sg_isa_name(isa),
                  sg_dtype_name(type), nrow, n, k);
     float *third = guarded(count);
-    if (nrow > 20) { /* rows at unequal distances: the first two change places */
-        const void *first = r.at[0];
+    if (nrow > 20) { /* rows at unequal distances: the first two change places, and the last two */
+        const void *first = r.at[0], *last = r.at[nrow - 1];
         r.at[0] = r.at[1], r.at[1] = first;
+        r.at[nrow - 1] = r.at[nrow - 2], r.at[nrow - 2] = last;
         multiply(&w, &r, third + GUARD, stride, 0, nrow, 0, ntile);
-        if (!same(out, third + GUARD + stride, (size_t)n) ||
-            !same(out + 2 * stride, third + GUARD + 2 * stride, stride * (size_t)(nrow - 2)))
+        size_t end = stride * (size_t)(nrow - 1);
+        if (!same(out, third + GUARD + stride, (size_t)n) || !same(out + end, third + GUARD + end - stride, (size_t)n) ||
+            !same(out + 2 * stride, third + GUARD + 2 * stride, stride * (size_t)(nrow - 4)))
             tap_fail(__FILE__, __LINE__, "%s %s m %d n %d k %d: scattered rows give other bits", sg_isa_name(isa),
                      sg_dtype_name(type), nrow, n, k);
         r.at[1] = r.at[0], r.at[0] = first;
+        r.at[nrow - 2] = r.at[nrow - 1], r.at[nrow - 1] = last;
     }
     for (int t = ntile - 1; t >= 0; t--)
         for (int m = 0; m < nrow; m += 5)
@@ -223,8 +226,10 @@ TEST(linear_kernels_are_right_and_independent_of_the_batch)
             if (block == 1) /* more than a second level cache holds at once */
                 check_shape((sg_isa)isa, types[t], 33, 4133, 131);
             else /* more than 32 groups, and more than 32 tiles */
-                for (int m = 6; m <= 33; m += 9)
+                for (int m = 6; m <= 64; m += m < 33 ? 9 : 15)
                     check_shape((sg_isa)isa, types[t], m == 24 ? 530 : 33, 1280, m);
+            if (isa == SG_ISA_AMX && block > 1) /* more than is copied of scattered rows */
+                check_shape((sg_isa)isa, types[t], 17, 8448, 39);
             for (int i = 0; i < 3; i++, shapes++) {
                 int n = 1 + (int)sg_rng_below(tap_rng(), 80), m = 1 + (int)sg_rng_below(tap_rng(), 70);
                 int k = unit * (1 + (int)sg_rng_below(tap_rng(), block == 1 ? 90 : block == 32 ? 45 : 6));

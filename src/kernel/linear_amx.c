@@ -3,9 +3,10 @@
  *     C [16 rows of x][16 rows of W] int32  =  A [16 rows of x][32 columns]  x  B [8][16 rows of W][4 columns]
  *
  * B is exactly a group of a packed tile after its codes are unpacked to signed bytes, A is read from a panel of activations
- * (linear_wide.h).  A tile product is exact, so what follows it gives the bits of the AVX-512 kernels, which this table uses for up to 15
- * rows (8-bit levels, which need no unpacking there, 24), and for Q6_K, whose halves need two products and two stores and come to the same speed.  As there, sums begin at MAGIC, so
- * that they are floats without a conversion: two operations end a row's group, not three.
+ * (linear_wide.h).  A tile product is exact, so what follows it gives the bits of the AVX-512 kernels, which this table uses for up
+ * to 15 rows (8-bit levels, which need no unpacking there, 24), and for Q6_K, whose halves need two products and two stores
+ * and come to the same speed.  16 to 64 rows are in linear_amx_some.c.  As there, sums begin at MAGIC, so that they are floats
+ * without a conversion: two operations end a row's group, not three.
  *
  * Where the time goes, in ns for one group and 16 x 16 results at 3 GHz (a Sapphire Rapids server): product with both loads 5.5, the
  * store of C 4.7, each of the operations 2 to 4.5.  These add up, they do not overlap: 18.5 with three operations, 16.8 with two and C
@@ -16,8 +17,7 @@
  * and its store take as long for any number of rows.  The tile state is released at the end of each call, so that a
  * context switch does not have to save it.
  */
-#include "kernel/amx.h"
-#include "kernel/linear_wide.h"
+#include "kernel/linear_amx.h"
 
 enum { ROWS_MIN = 8 };
 
@@ -33,11 +33,6 @@ static void configure(int rest)
     SG_AMX_CONFIGURE(c);
 }
 
-/* Where sums begin.  (One row for all 16, at a stride of 0, is 2 % slower.) */
-#define ROW4(...) __VA_ARGS__, __VA_ARGS__, __VA_ARGS__, __VA_ARGS__
-#define MAGIC_ROW {ROW4(ROW4(SG_WIDE_MAGIC))}
-static const _Alignas(64) int32_t magic[16][16] = {ROW4(ROW4(MAGIC_ROW))};
-
 /* Products of a group into the tile register of its parity.  All of `full`, `odd` are constants where these are inlined. */
 SG_INLINE void multiply(bool full, bool odd, const uint8_t *x, const sg_wide *w, int g)
 {
@@ -46,19 +41,19 @@ SG_INLINE void multiply(bool full, bool odd, const uint8_t *x, const sg_wide *w,
     if (full) {
         SG_AMX_LOAD(2, a, SG_PANEL_BYTES);
         if (odd) {
-            SG_AMX_LOAD(1, magic, 64);
+            SG_AMX_LOAD(1, sg_magic, 64);
             SG_AMX_DOT_INT8(1, 2, 3);
         } else {
-            SG_AMX_LOAD(0, magic, 64);
+            SG_AMX_LOAD(0, sg_magic, 64);
             SG_AMX_DOT_INT8(0, 2, 3);
         }
     } else {
         SG_AMX_LOAD(6, a, SG_PANEL_BYTES);
         if (odd) {
-            SG_AMX_LOAD(5, magic, 64);
+            SG_AMX_LOAD(5, sg_magic, 64);
             SG_AMX_DOT_INT8(5, 6, 3);
         } else {
-            SG_AMX_LOAD(4, magic, 64);
+            SG_AMX_LOAD(4, sg_magic, 64);
             SG_AMX_DOT_INT8(4, 6, 3);
         }
     }
@@ -222,15 +217,27 @@ SG_INLINE void amx_mul(sg_dtype type, float *const *out, const void *const *x, i
 
 enum { FEW_ROWS = 15, FEW_ROWS_8BIT = 24 }; /* at most: the AVX-512 kernel is as fast (kcheck --bench) */
 
+static void mul_few_or_some(sg_dtype type, sg_amx_some_fn *many, float *const *out, const void *const *x, int nrow, const void *packed,
+                            int tile0, int tile1, int n, int k)
+{
+    sg_amx_some_fn *mul = many;
+    if (nrow <= (type == SG_Q8_0 ? FEW_ROWS_8BIT : FEW_ROWS) || type == SG_Q6_K)
+        mul = sg_linear_avx512_find(type, k)->mul;
+    else if (sg_amx_some_find(type, x, nrow, k))
+        mul = sg_amx_some_find(type, x, nrow, k);
+    mul(out, x, nrow, packed, tile0, tile1, n, k);
+}
+
 #define DEFINE(name, type)                                                                                                 \
     static size_t name##_bytes(int k) { return sg_tile_bytes(type, k); }                                                   \
     static void name##_pack(void *t, const void *s, int rows, int k) { sg_tile_pack(type, t, s, rows, k); }                \
+    static void name##_many(float *const *out, const void *const *x, int nrow, const void *packed, int tile0, int tile1, int n, int k) \
+    {                                                                                                                      \
+        amx_mul(type, out, x, nrow, packed, tile0, tile1, n, k);                                                           \
+    }                                                                                                                      \
     static void name##_mul(float *const *out, const void *const *x, int nrow, const void *packed, int tile0, int tile1, int n, int k) \
     {                                                                                                                      \
-        if (nrow <= (type == SG_Q8_0 ? FEW_ROWS_8BIT : FEW_ROWS) || type == SG_Q6_K)                                          \
-            sg_linear_avx512_find(type, k)->mul(out, x, nrow, packed, tile0, tile1, n, k);                                 \
-        else                                                                                                               \
-            amx_mul(type, out, x, nrow, packed, tile0, tile1, n, k);                                                       \
+        mul_few_or_some(type, name##_many, out, x, nrow, packed, tile0, tile1, n, k);                                      \
     }                                                                                                                      \
     static const sg_linear_kernel name = {.act = SG_ACT_Q8, .tile_bytes = name##_bytes, .pack = name##_pack, .mul = name##_mul};
 SG_TILE_TYPES(DEFINE)

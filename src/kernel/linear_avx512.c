@@ -227,7 +227,8 @@ SG_INLINE void small_mul(sg_dtype type, float *const *out, const void *const *x,
 
 /* ---- some rows ---------------------------------------------------------------------- */
 
-/* From 7 rows on their pointers no longer fit the registers.  32 groups of the rows are copied beside each other, with where each sum starts:
+/* From 7 rows on their pointers no longer fit the registers.  32 groups of the rows are copied beside each other, with where each
+ * sum starts:
  * MAGIC - zero * sum(x), so that a group ends with two operations (linear_wide.h).  Sums of the tiles wait meanwhile. */
 enum {
     SOME_GROUPS = 32,

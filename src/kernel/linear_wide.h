@@ -223,31 +223,36 @@ SG_INLINE void sg_wide_fold(sg_dtype type, sg_wide *w, int g, const uint8_t *pla
     sg_wide_ends(w, g, 0, d, dots, 0, 8);
 }
 
-/* Groups b0 to b0 + ngroup of a tile; `dots`: also what only VPDPBUSD needs. */
-SG_INLINE void sg_wide_unpack(sg_dtype type, bool dots, sg_wide *w, const void *packed, int tile, int k, int b0, int ngroup)
+/* Group b of a tile to slot g of `w`; `dots`: also what only VPDPBUSD needs. */
+SG_INLINE void sg_wide_unpack_group(sg_dtype type, bool dots, sg_wide *w, int g, sg_tile_view t, int b)
 {
     const sg_tile_form f = sg_tile_form_of(type);
-    sg_tile_view t = sg_tile_view_of(type, packed, tile, k);
-    __m512i table = f.table ? sg_tile_levels(type) : _mm512_setzero_si512(), zero = _mm512_set1_epi8((char)f.zero);
-    for (int g = 0; g < ngroup; g++) {
-        const uint8_t *plane = t.planes + (size_t)(b0 + g) * (size_t)f.plane_bytes;
-        for (int h = 0; f.min && h < f.halves; h++)
-            _mm512_store_ps(w->offset[g][h], sg_tile_offset(type, t.meta, b0 + g, h));
-        if (f.fold) {
-            sg_wide_fold(type, w, g, plane, t.meta, b0 + g, dots);
-            continue;
-        }
-#pragma GCC unroll 8
-        for (int v = 0; v < 8; v++) {
-            __m512i q = sg_tile_codes(type, plane, v, table);
-            if (f.zero && !f.table)
-                q = f.bits == 8 ? _mm512_xor_si512(q, zero) : _mm512_sub_epi8(q, zero);
-            _mm512_store_si512(w->code[g][v], q);
-        }
-#pragma GCC unroll 2
-        for (int h = 0; h < f.halves; h++)
-            sg_wide_ends(w, g, h, sg_tile_scale(type, t.meta, b0 + g, h), dots, h * 4, f.halves == 2 ? h * 4 + 4 : 8);
+    const __m512i table = f.table ? sg_tile_levels(type) : _mm512_setzero_si512(), zero = _mm512_set1_epi8((char)f.zero);
+    const uint8_t *plane = t.planes + (size_t)b * (size_t)f.plane_bytes;
+    for (int h = 0; f.min && h < f.halves; h++)
+        _mm512_store_ps(w->offset[g][h], sg_tile_offset(type, t.meta, b, h));
+    if (f.fold) {
+        sg_wide_fold(type, w, g, plane, t.meta, b, dots);
+        return;
     }
+#pragma GCC unroll 8
+    for (int v = 0; v < 8; v++) {
+        __m512i q = sg_tile_codes(type, plane, v, table);
+        if (f.zero && !f.table)
+            q = f.bits == 8 ? _mm512_xor_si512(q, zero) : _mm512_sub_epi8(q, zero);
+        _mm512_store_si512(w->code[g][v], q);
+    }
+#pragma GCC unroll 2
+    for (int h = 0; h < f.halves; h++)
+        sg_wide_ends(w, g, h, sg_tile_scale(type, t.meta, b, h), dots, h * 4, f.halves == 2 ? h * 4 + 4 : 8);
+}
+
+/* Groups b0 to b0 + ngroup of a tile. */
+SG_INLINE void sg_wide_unpack(sg_dtype type, bool dots, sg_wide *w, const void *packed, int tile, int k, int b0, int ngroup)
+{
+    sg_tile_view t = sg_tile_view_of(type, packed, tile, k);
+    for (int g = 0; g < ngroup; g++)
+        sg_wide_unpack_group(type, dots, w, g, t, b0 + g);
 }
 
 #endif
