@@ -169,7 +169,8 @@ SG_INLINE void collect(int nmin, bool odd, __m512 *acc, const ring *r, sixteen x
     }
 }
 
-/* All n groups of tile t with the rows x, to r->sums; `fetch`: nobody has read the tile yet.  With `next` (n is even then) the last steps begin tile t1 with rows *next. */
+/* All n groups of tile t with the rows x, to r->sums; `fetch`: nobody has read the tile yet.  With `next` (n is even then) the last
+ * steps begin tile t1 with rows *next. */
 SG_INLINE void block(sg_dtype type, bool fetch, ring *r, sg_tile_view t, sixteen x, sg_tile_view t1, const sixteen *next, int n)
 {
     const int nmin = sg_wide_kind_of(type).nmin;
