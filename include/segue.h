@@ -414,6 +414,7 @@ typedef enum sg_prefix_end {
     SG_PREFIX_COLD,     /* nothing of this name space begins with the first token */
     SG_PREFIX_DIVERGED, /* what is there goes on differently */
     SG_PREFIX_SHORT,    /* what is there ends */
+    SG_PREFIX_EVICTED,  /* more was there and gave its memory away, not long ago */
     SG_PREFIX_NEND
 } sg_prefix_end;
 

@@ -137,6 +137,37 @@ TEST(evicts_under_pressure_and_never_what_is_held)
     world_close(&w);
 }
 
+/* A match that ends where something was evicted says so, and only there. */
+TEST(what_was_evicted_is_said)
+{
+    world w;
+    int32_t found[3];
+    sg_prefix_end end;
+    static const text a = {.space = 1, .n = 20, .ids = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20}};
+    text b = a;
+    CHECK(world_open(&w, 40));
+    CHECK(run_text(&w, &a, 1));
+    for (int left = 2; left >= 0; left--) { /* the tail of 4, then a block of 8, then the first */
+        CHECK_INT(sg_prefix_match(w.tree, 1, a.ids, 20, 2, found, &end), left == 2 ? 20 : 8 * (left + 1));
+        CHECK_INT(end, left == 2 ? SG_PREFIX_WHOLE : SG_PREFIX_EVICTED);
+        CHECK_INT(sg_prefix_evict(w.tree, 1), 1);
+    }
+    CHECK_INT(sg_prefix_match(w.tree, 1, a.ids, 20, 2, found, &end), 0);
+    CHECK_INT(end, SG_PREFIX_EVICTED);
+    CHECK_INT(sg_prefix_match(w.tree, 2, a.ids, 20, 2, found, &end), 0); /* another name space */
+    CHECK_INT(end, SG_PREFIX_COLD);
+    CHECK_INT(sg_prefix_match(w.tree, 1, a.ids, 7, 2, found, &end), 0); /* less than what was there */
+    CHECK_INT(end, SG_PREFIX_COLD);
+    b.n = 8;
+    CHECK(run_text(&w, &b, 3));
+    b.ids[8] = 99;
+    CHECK_INT(sg_prefix_match(w.tree, 1, b.ids, 16, 4, found, &end), 8); /* this text was never longer */
+    CHECK_INT(end, SG_PREFIX_SHORT);
+    CHECK_INT(sg_prefix_match(w.tree, 1, a.ids, 16, 4, found, &end), 8);
+    CHECK_INT(end, SG_PREFIX_EVICTED);
+    world_close(&w);
+}
+
 TEST(one_leaf_is_forgotten_for_who_holds_it)
 {
     world w;
@@ -176,7 +207,7 @@ TEST(often_used_leaves_outlive_recent_ones)
     CHECK_INT(sg_prefix_evict(w.tree, 1), 1);
     CHECK_INT(sg_prefix_match(w.tree, 0, often.ids, often.n, 50, found, &end), BLOCK);
     CHECK_INT(sg_prefix_match(w.tree, 0, once.ids, once.n, 50, found, &end), 0);
-    CHECK_INT(end, SG_PREFIX_COLD);
+    CHECK_INT(end, SG_PREFIX_EVICTED);
     world_close(&w);
 }
 

@@ -11,6 +11,9 @@
  * Leaves stand in a binary heap by value; the least valuable is evicted first, and its parent may become a leaf.
  * Leaves that a running sequence holds are passed over.
  *
+ * What was evicted is remembered as long as about as many others have not been evicted since, by a 64-bit number of the path to its
+ * end: only to say why a match ended, never to find anything.
+ *
  * Rejected: a compressed radix tree with edges of any length (edges must be split, which splits blocks between
  * nodes, for no gain when storage comes in blocks anyway); hashing blocks (a hit must compare ids all the same).
  */
@@ -28,7 +31,7 @@ typedef struct node {
     int32_t count; /* 0: the block is not in the tree */
     int32_t heap;  /* place in the heap, NONE when not a leaf */
     uint32_t priority, uses;
-    uint64_t space;
+    uint64_t space, path; /* path: a number of all ids from the top to this block's end */
     int64_t used;
 } node;
 
@@ -40,6 +43,7 @@ struct sg_prefix {
     int32_t *ids;  /* [nblock][block] */
     int32_t *heap; /* [nblock] */
     int32_t *held; /* [nblock] scratch of eviction: leaves that somebody else holds */
+    uint64_t *gone; /* [nblock] paths that were evicted, each at its remainder; 0: none */
     uint64_t version;
     sg_rng rng;
 };
@@ -59,7 +63,8 @@ sg_status sg_prefix_open(sg_prefix **out, sg_kv_pool *pool, sg_error *err)
     t->ids = sg_calloc(n, (size_t)t->block * sizeof *t->ids);
     t->heap = sg_calloc(n, sizeof *t->heap);
     t->held = sg_calloc(n, sizeof *t->held);
-    if (!t->nodes || !t->ids || !t->heap || !t->held) {
+    t->gone = sg_calloc(n, sizeof *t->gone);
+    if (!t->nodes || !t->ids || !t->heap || !t->held || !t->gone) {
         sg_prefix_close(t);
         return sg_fail_nomem(err, "a prefix tree");
     }
@@ -78,6 +83,7 @@ void sg_prefix_close(sg_prefix *t)
     sg_free(t->ids);
     sg_free(t->heap);
     sg_free(t->held);
+    sg_free(t->gone);
     sg_free(t);
 }
 
@@ -235,11 +241,34 @@ static void touch(sg_prefix *t, int32_t at, int64_t now)
 
 /* ---- nodes ------------------------------------------------------------------------------------ */
 
+/* The path that goes on from `parent` with n ids. */
+static uint64_t path_of(const sg_prefix *t, int32_t parent, uint64_t space, const int32_t *ids, int n)
+{
+    uint64_t path = parent == NONE ? sg_rng_mix(space) : t->nodes[parent].path;
+    for (int i = 0; i < n; i++)
+        path = sg_rng_mix(path + (uint32_t)ids[i] + 0x9e3779b97f4a7c15u);
+    return path;
+}
+
+static uint64_t *gone_at(const sg_prefix *t, uint64_t path) { return &t->gone[path % (uint64_t)t->nblock]; }
+
+/* Whether a block was evicted that went on from `at` with ids[0..k), common < k <= n. */
+static bool was_evicted(const sg_prefix *t, int32_t at, uint64_t space, const int32_t *ids, int common, int n)
+{
+    uint64_t path = path_of(t, at, space, ids, common);
+    for (int i = common; i < n; i++) {
+        path = sg_rng_mix(path + (uint32_t)ids[i] + 0x9e3779b97f4a7c15u);
+        if (*gone_at(t, path) == path)
+            return true;
+    }
+    return false;
+}
+
 static void add_node(sg_prefix *t, int32_t parent, uint64_t space, const int32_t *ids, int count, int32_t block, int64_t now)
 {
     node *x = &t->nodes[block];
     *x = (node){.parent = parent, .kid = NONE, .left = NONE, .right = NONE, .count = count, .heap = NONE, .space = space,
-                .priority = (uint32_t)sg_rng_u64(&t->rng), .used = now, .uses = 1};
+                .path = path_of(t, parent, space, ids, count), .priority = (uint32_t)sg_rng_u64(&t->rng), .used = now, .uses = 1};
     memcpy(t->ids + (size_t)block * (size_t)t->block, ids, (size_t)count * sizeof *ids);
     treap_insert(t, kids_of(t, parent), block);
     if (parent != NONE && t->nodes[parent].heap != NONE)
@@ -273,7 +302,10 @@ int sg_prefix_match(sg_prefix *t, uint64_t space, const int32_t *ids, int n, int
         int32_t kid = closest(t, *kids_of(t, at), space, ids + done, want, &common);
         if (kid == NONE) {
             bool any = *kids_of(t, at) != NONE;
-            *end = done == 0 ? SG_PREFIX_COLD : any ? SG_PREFIX_DIVERGED : SG_PREFIX_SHORT;
+            *end = was_evicted(t, at, space, ids + done, 0, want) ? SG_PREFIX_EVICTED
+                   : done == 0                                    ? SG_PREFIX_COLD
+                   : any                                          ? SG_PREFIX_DIVERGED
+                                                                  : SG_PREFIX_SHORT;
             break;
         }
         if (now >= 0)
@@ -282,7 +314,9 @@ int sg_prefix_match(sg_prefix *t, uint64_t space, const int32_t *ids, int n, int
         done += common;
         if (common < t->block) {
             if (done < n)
-                *end = common == t->nodes[kid].count ? SG_PREFIX_SHORT : SG_PREFIX_DIVERGED;
+                *end = was_evicted(t, at, space, ids + done - common, common, want) ? SG_PREFIX_EVICTED
+                       : common == t->nodes[kid].count                              ? SG_PREFIX_SHORT
+                                                                                    : SG_PREFIX_DIVERGED;
             break;
         }
         at = kid;
@@ -391,6 +425,7 @@ int sg_prefix_evict(sg_prefix *t, int want)
             t->held[nheld++] = at;
             continue;
         }
+        *gone_at(t, t->nodes[at].path) = t->nodes[at].path;
         remove_leaf(t, at);
         given++;
     }

@@ -73,6 +73,7 @@ static const number numbers[] = {
     {"prefix_matches_total", NULL, NULL, "end=\"cold\"", AT(prefix_end[SG_PREFIX_COLD])},
     {"prefix_matches_total", NULL, NULL, "end=\"diverged\"", AT(prefix_end[SG_PREFIX_DIVERGED])},
     {"prefix_matches_total", NULL, NULL, "end=\"short\"", AT(prefix_end[SG_PREFIX_SHORT])},
+    {"prefix_matches_total", NULL, NULL, "end=\"evicted\"", AT(prefix_end[SG_PREFIX_EVICTED])},
     {"prefix_matches_total", NULL, NULL, "end=\"off\"", AT(prefix_end[SG_PREFIX_NEND])},
     {"prefix_waits_total", "counter", "Requests held until another one had computed the same prefix.", "", AT(prefix_waits)},
     {"prefix_evicted_blocks_total", "counter", "KV blocks that the prefix tree gave back.", "", AT(prefix_evicted)},
