@@ -14,7 +14,7 @@
  * The sums of a group are exact, the zero code is taken off by the activations' own sum, and the float
  * operations that follow are those of the other tables in the same order, so the bits are theirs as well.
  *
- * Up to 3 rows go straight through the packed tile.  With more, the codes of a tile are unpacked to bytes
+ * Up to 3 or 4 rows (8 bits: 12) go straight through the packed tile.  With more, the codes of a tile are unpacked to bytes
  * once, 1024 columns at a time, stay in the first-level cache, and serve all rows, 6 at a time.
  *
  * Rejected: weights widened to 16 bits and VPMADDWD.  It needs no care about overflow but does half the
@@ -286,6 +286,10 @@ INLINE void store_row(float *out, __m256 low, __m256 high, int tile, int n)
     }
 }
 
+/* Rows at most: straight from the tile they cost less than unpacking to memory first.  8 bits, which need no unpacking, are taken
+ * in two passes, the second from the first level cache.  (kcheck --bench avx2) */
+INLINE int few_of(sg_dtype type) { return sg_tile_form_of(type).bits == 8 ? 2 * ROWS : sg_tile_form_of(type).bits == 6 ? 3 : 4; }
+
 /* ---- few rows ------------------------------------------------------------------------------------------ */
 
 /* One tile with MB rows; acc[p][m] belongs to rows 8p to 8p + 7 of W. */
@@ -326,9 +330,9 @@ INLINE void small_tile(sg_dtype type, int MB, __m256 acc[2][ROWS], const uint8_t
 #define SMALL(MB)                                                                                      \
     case MB: {                                                                                         \
         __m256 acc[2][ROWS];                                                                           \
-        small_tile(type, MB, acc, (const uint8_t *const *)x, at, start, k);                            \
+        small_tile(type, MB, acc, (const uint8_t *const *)x + m, at, start, k);                        \
         for (int i = 0; i < MB; i++)                                                                   \
-            store_row(out[i], acc[0][i], acc[1][i], tile, n);                                          \
+            store_row(out[m + i], acc[0][i], acc[1][i], tile, n);                                      \
         break;                                                                                         \
     }
 
@@ -338,10 +342,16 @@ INLINE void small_mul(sg_dtype type, float *const *out, const void *const *x, in
     act_offsets at = act_offsets_of(x[0], k);
     for (int tile = tile0; tile < tile1; tile++) {
         const uint8_t *start = (const uint8_t *)packed + (size_t)tile * sg_tile_bytes(type, k);
-        switch (nrow) {
-            SMALL(1)
-            SMALL(2)
-            SMALL(3)
+        for (int m = 0, rows; m < nrow; m += rows) {
+            rows = nrow - m <= ROWS ? nrow - m : (nrow - m + 1) / 2;
+            switch (rows) {
+                SMALL(1)
+                SMALL(2)
+                SMALL(3)
+                SMALL(4)
+                SMALL(5)
+                SMALL(6)
+            }
         }
     }
 }
@@ -479,7 +489,7 @@ INLINE void wide_mul(sg_dtype type, float *const *out, const void *const *x, int
     static void name##_pack(void *t, const void *s, int rows, int k) { sg_tile_pack(type, t, s, rows, k); }                \
     static void name##_mul(float *const *out, const void *const *x, int nrow, const void *packed, int tile0, int tile1, int n, int k) \
     {                                                                                                                      \
-        if (nrow <= 3)                                                                                                     \
+        if (nrow <= few_of(type))                                                                                          \
             small_mul(type, out, x, nrow, packed, tile0, tile1, n, k);                                                     \
         else                                                                                                               \
             wide_mul(type, out, x, nrow, packed, tile0, tile1, n, k);                                                      \
