@@ -33,38 +33,28 @@ static void configure(int rest)
     SG_AMX_CONFIGURE(c);
 }
 
-/* Products of a group into the tile register of its parity.  All of `full`, `odd` are constants where these are inlined. */
+/* sg_amx_multiply for a full block; fewer rows have registers of their own.  All of `full`, `odd` are constants where these are inlined. */
 SG_INLINE void multiply(bool full, bool odd, const uint8_t *x, const sg_wide *w, int g)
 {
-    const uint8_t *a = x + g * 32;
-    SG_AMX_LOAD(3, w->code[g][0], 64);
     if (full) {
-        SG_AMX_LOAD(2, a, SG_PANEL_BYTES);
-        if (odd) {
-            SG_AMX_LOAD(1, sg_magic, 64);
-            SG_AMX_DOT_INT8(1, 2, 3);
-        } else {
-            SG_AMX_LOAD(0, sg_magic, 64);
-            SG_AMX_DOT_INT8(0, 2, 3);
-        }
+        sg_amx_multiply(odd, w->code[g][0], x + g * 32, SG_PANEL_BYTES);
+        return;
+    }
+    SG_AMX_LOAD(3, w->code[g][0], 64);
+    SG_AMX_LOAD(6, x + g * 32, SG_PANEL_BYTES);
+    if (odd) {
+        SG_AMX_LOAD(5, sg_magic, 64);
+        SG_AMX_DOT_INT8(5, 6, 3);
     } else {
-        SG_AMX_LOAD(6, a, SG_PANEL_BYTES);
-        if (odd) {
-            SG_AMX_LOAD(5, sg_magic, 64);
-            SG_AMX_DOT_INT8(5, 6, 3);
-        } else {
-            SG_AMX_LOAD(4, sg_magic, 64);
-            SG_AMX_DOT_INT8(4, 6, 3);
-        }
+        SG_AMX_LOAD(4, sg_magic, 64);
+        SG_AMX_DOT_INT8(4, 6, 3);
     }
 }
 
 SG_INLINE void put(bool full, bool odd, int32_t (*to)[16])
 {
-    if (full && odd)
-        SG_AMX_STORE(1, to, 64);
-    else if (full)
-        SG_AMX_STORE(0, to, 64);
+    if (full)
+        sg_amx_put(odd, to);
     else if (odd)
         SG_AMX_STORE(5, to, 64);
     else

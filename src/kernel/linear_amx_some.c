@@ -134,25 +134,9 @@ SG_INLINE void unpack(sg_dtype type, bool fetch, ring *r, sg_tile_view t, int g,
     sg_wide_unpack_group(type, false, &r->w, (int)(slot % RING), t, g);
 }
 
-SG_INLINE void multiply(bool odd, ring *r, sixteen x, int g, unsigned slot)
+SG_INLINE void multiply(bool odd, const ring *r, sixteen x, int g, unsigned slot)
 {
-    SG_AMX_LOAD(3, r->w.code[slot % RING][0], 64);
-    SG_AMX_LOAD(2, x.q + g * 32, x.stride);
-    if (odd) {
-        SG_AMX_LOAD(1, sg_magic, 64);
-        SG_AMX_DOT_INT8(1, 2, 3);
-    } else {
-        SG_AMX_LOAD(0, sg_magic, 64);
-        SG_AMX_DOT_INT8(0, 2, 3);
-    }
-}
-
-SG_INLINE void put(bool odd, ring *r)
-{
-    if (odd)
-        SG_AMX_STORE(1, r->c[1], 64);
-    else
-        SG_AMX_STORE(0, r->c[0], 64);
+    sg_amx_multiply(odd, r->w.code[slot % RING][0], x.q + g * 32, x.stride);
 }
 
 SG_INLINE void collect(int nmin, bool odd, __m512 *acc, const ring *r, sixteen x, int g, unsigned slot)
@@ -191,16 +175,16 @@ SG_INLINE void block(sg_dtype type, bool fetch, ring *r, sg_tile_view t, sixteen
         MULTIPLY(false, 0);
         if (n > 1)
             MULTIPLY(true, 1);
-        put(false, r);
+        sg_amx_put(false, r->c[0]);
     }
     int g = 0;
     for (; g + 4 < n; g += 2) {
         UNPACK(g + 3);
-        put(true, r);
+        sg_amx_put(true, r->c[1]);
         MULTIPLY(false, g + 2);
         COLLECT(false, g);
         UNPACK(g + 4);
-        put(false, r);
+        sg_amx_put(false, r->c[0]);
         MULTIPLY(true, g + 3);
         COLLECT(true, g + 1);
     }
@@ -208,14 +192,14 @@ SG_INLINE void block(sg_dtype type, bool fetch, ring *r, sg_tile_view t, sixteen
     if (left > 3)
         UNPACK(g + 3);
     if (left > 1)
-        put(true, r);
+        sg_amx_put(true, r->c[1]);
     if (left > 2)
         MULTIPLY(false, g + 2);
     COLLECT(false, g);
     if (next)
         unpack(type, fetch, r, t1, 0, end);
     if (left > 2)
-        put(false, r);
+        sg_amx_put(false, r->c[0]);
     if (left > 3)
         MULTIPLY(true, g + 3);
     if (left > 1)
@@ -223,14 +207,14 @@ SG_INLINE void block(sg_dtype type, bool fetch, ring *r, sg_tile_view t, sixteen
     if (next)
         unpack(type, fetch, r, t1, 1, end + 1);
     if (left > 3)
-        put(true, r);
+        sg_amx_put(true, r->c[1]);
     if (next)
         multiply(false, r, *next, 0, end);
     if (left > 2)
         COLLECT(false, g + 2);
     if (next) {
         unpack(type, fetch, r, t1, 2, end + 2);
-        put(false, r);
+        sg_amx_put(false, r->c[0]);
         multiply(true, r, *next, 1, end + 1);
     }
     if (left > 3)
