@@ -1,6 +1,7 @@
 /* The memory ledger: rows add up, reservations come back, and what does not fit is refused with numbers. */
 #include "tap.h"
 
+#include "base/pool.h"
 #include "fake_lm.h"
 
 #include <pthread.h>
@@ -157,6 +158,37 @@ TEST(threads_never_pass_the_cap)
     sg_ledger_rows(l, all, 16);
     CHECK_INT(all[SG_LEDGER_REQUESTS].bytes, 0);
     sg_ledger_unref(l);
+}
+
+/* The estimate that is made before a model is loaded has the samplers of all drawers in it: of a large vocabulary they take as much as
+ * many rows of logits. */
+TEST(the_loop_takes_what_was_said)
+{
+    enum { NVOCAB = 200000, RUNNING = 12, WORKERS = 8 };
+    static const int workers[] = {1, 2, 4, WORKERS, 2 * WORKERS};
+    int64_t at = sg_heap_thread();
+    sg_sampler *s = sg_sampler_new(NVOCAB);
+    CHECK(s);
+    int64_t real = sg_heap_thread() - at;
+    CHECK(real >= (int64_t)sg_sampler_bytes(NVOCAB) && real < (int64_t)sg_sampler_bytes(NVOCAB) + (1 << 15)); /* pages */
+    sg_sampler_free(s);
+    for (size_t i = 0; i < sizeof workers / sizeof workers[0]; i++) {
+        sg_lm lm;
+        sg_engine *e;
+        sg_engine_options o = {.max_running = RUNNING, .spec = "off"};
+        sg_pool *pool;
+        CHECK_OK(sg_pool_open(&pool, workers[i], &err));
+        CHECK_OK(fake_lm_open(&lm, NULL, 512, 40, &err));
+        lm.nvocab = NVOCAB; /* no step is made */
+        lm.workers = pool;
+        CHECK_OK(sg_engine_make_lm(&e, &lm, &o, &err));
+        uint64_t said = sg_engine_loop_bytes(workers[i], RUNNING, lm.max_logits, NVOCAB), is = row(e, "scratch").bytes;
+        CHECK_INT(e->ndrawer, workers[i] < 8 ? workers[i] : 8);
+        CHECK(is <= said && is + (1 << 20) >= said);
+        CHECK(said >= ((uint64_t)lm.max_logits * 4 + (uint64_t)e->ndrawer * 24) * NVOCAB);
+        sg_engine_close(e);
+        sg_pool_close(pool);
+    }
 }
 
 /* The embedded default, a model of a few hundred KiB. */

@@ -25,11 +25,21 @@
  * on rows of 49,152 and 151,936 logits, greedy and at temperature 1. */
 enum { DRAWERS = 8, ROW_MIN = 4096 };
 
+/* As many as there are workers and requests to draw for. */
+static int ndrawer(int nworker, int max_running)
+{
+    int n = nworker < DRAWERS ? nworker : DRAWERS;
+    return n < max_running ? n : max_running;
+}
+
+uint64_t sg_drawers_bytes(int nworker, int max_running, int max_logits, int nvocab)
+{
+    return (uint64_t)ndrawer(nworker, max_running) * sg_sampler_bytes((size_t)nvocab) + (uint64_t)max_logits * sizeof(sg_choice);
+}
+
 sg_status sg_engine_open_drawers(sg_engine *e, sg_error *err)
 {
-    int n = e->lm.workers ? sg_pool_nworker(e->lm.workers) : 1;
-    n = n < DRAWERS ? n : DRAWERS;
-    n = n < e->max_running ? n : e->max_running;
+    int n = ndrawer(e->lm.workers ? sg_pool_nworker(e->lm.workers) : 1, e->max_running);
     e->draw_min = ROW_MIN;
     e->choice = sg_calloc((size_t)e->lm.max_logits, sizeof *e->choice);
     e->sampler = sg_calloc((size_t)n, sizeof(sg_sampler *));
@@ -90,9 +100,9 @@ void sg_engine_draw(sg_engine *e)
         n += can_draw(&e->work[i]);
     }
     atomic_store_explicit(&e->draw_next, 0, memory_order_relaxed);
-    int ndrawer = e->lm.nvocab < e->draw_min ? 1 : n < e->ndrawer ? n : e->ndrawer;
-    if (ndrawer > 1)
-        sg_pool_run(e->lm.workers, draw_task, e, ndrawer);
+    int ntask = e->lm.nvocab < e->draw_min ? 1 : n < e->ndrawer ? n : e->ndrawer;
+    if (ntask > 1)
+        sg_pool_run(e->lm.workers, draw_task, e, ntask);
     else if (n)
         draw_task(e, 0, 0);
 }

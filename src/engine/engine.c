@@ -20,6 +20,12 @@ const double sg_tokens_bound[SG_NBUCKET] = {1, 2, 4, 8, 16, 32, 64, 128, 256, 51
 
 void sg_memory_free(void *p) { sg_free(p); }
 
+uint64_t sg_engine_loop_bytes(int nworker, int max_running, int max_logits, int nvocab)
+{
+    enum { SMALL = 1 << 20 };
+    return SMALL + (uint64_t)max_logits * (uint64_t)nvocab * sizeof(float) + sg_drawers_bytes(nworker, max_running, max_logits, nvocab);
+}
+
 static sg_status allocate(sg_engine *e, sg_error *err)
 {
     size_t run = (size_t)e->max_running, rows = (size_t)e->lm.max_rows;

@@ -229,6 +229,9 @@ sg_status sg_engine_make_lm(sg_engine **engine, sg_lm *lm, const sg_engine_optio
 void sg_engine_nudge(sg_engine *e);
 
 bool sg_engine_speculates(const sg_engine_options *options);
+/* What the step loop of an engine will take, at most, for the sizes that lm.h names: logits, samplers, and arrays that are small beside
+ * them; known before a model is loaded. */
+uint64_t sg_engine_loop_bytes(int nworker, int max_running, int max_logits, int nvocab);
 
 /* cost.c: how long steps take. */
 /* Time a few steps before there are requests; well under a second.  No prediction when the model is too slow for it. */
@@ -331,6 +334,8 @@ int sg_request_guess_tree(sg_engine *e, const sg_request *r, int32_t *out, int m
 bool sg_request_hold(sg_engine *e, sg_request *r);
 
 /* draw.c: tokens from rows of logits. */
+/* What the samplers and their choices will take. */
+uint64_t sg_drawers_bytes(int nworker, int max_running, int max_logits, int nvocab);
 sg_status sg_engine_open_drawers(sg_engine *e, sg_error *err);
 void sg_engine_close_drawers(sg_engine *e);
 /* Draw what the rows of e->work say, on all workers; sets ndrawn of each. */

@@ -211,8 +211,13 @@ static sg_status kv_type(const real_lm *m, const char *name, sg_dtype *type, sg_
     return SG_OK;
 }
 
-/* What the step loop will take: logits, and arrays that are small beside them. */
-static uint64_t loop_bytes(int max_logits, int nvocab) { return (1u << 20) + (uint64_t)max_logits * (uint64_t)nvocab * sizeof(float); }
+static int running_of(const sg_engine_options *o) { return o->max_running > 0 ? o->max_running : RUNNING; }
+
+/* What the step loop will take.  A draft model (part > 1) has one sampler. */
+static uint64_t loop_bytes(const real_lm *m, const sg_lm *lm, const sg_engine_options *o, int part, int nvocab)
+{
+    return sg_engine_loop_bytes(part > 1 ? 1 : sg_pool_nworker(sg_ops_pool(m->ops)), running_of(o), lm->max_logits, nvocab);
+}
 
 /* Blocks that there is memory for beside the step loop. */
 static int64_t room_for(const sg_engine_options *o, size_t block_bytes, uint64_t loop)
@@ -224,8 +229,6 @@ static int64_t room_for(const sg_engine_options *o, size_t block_bytes, uint64_t
     return (int64_t)(room / (block_bytes + tree));
 }
 
-static int running_of(const sg_engine_options *o) { return o->max_running > 0 ? o->max_running : RUNNING; }
-
 /* `part`: the pool gets at most such a part of the room. */
 static sg_status open_pool(real_lm *m, sg_lm *lm, const sg_engine_options *o, int part, sg_error *err)
 {
@@ -234,7 +237,7 @@ static sg_status open_pool(real_lm *m, sg_lm *lm, const sg_engine_options *o, in
     size_t bytes = sg_kv_block_bytes(m->info->kv, m->info->nlayer, type, BLOCK);
     if (!bytes)
         return sg_fail(err, SG_E_UNSUPPORTED, "the model's keys and values do not fit a block");
-    int64_t room = room_for(o, bytes, loop_bytes(lm->max_logits, m->nvocab)) / part;
+    int64_t room = room_for(o, bytes, loop_bytes(m, lm, o, part, m->nvocab)) / part;
     int ctx = o->ctx > 0 ? o->ctx : m->info->ctx;
     if (room > SG_KV_BLOCKS_MAX)
         room = SG_KV_BLOCKS_MAX;
@@ -251,7 +254,7 @@ static sg_status open_pool(real_lm *m, sg_lm *lm, const sg_engine_options *o, in
 }
 
 /* Whether weights, steps and a context fit, in numbers, before they are loaded. */
-static sg_status check_memory(const real_lm *m, const sg_lm *lm, const sg_engine_options *o, sg_error *err)
+static sg_status check_memory(const real_lm *m, const sg_lm *lm, const sg_engine_options *o, int part, sg_error *err)
 {
     sg_model_need n;
     char parts[160];
@@ -261,7 +264,7 @@ static sg_status check_memory(const real_lm *m, const sg_lm *lm, const sg_engine
     SG_TRY(sg_model_need_of(&n, m->weights, m->ops, lm->max_rows, lm->max_logits, type, BLOCK, err));
     int ctx = o->ctx > 0 ? o->ctx : n.ctx < CTX_MIN ? n.ctx : CTX_MIN;
     uint64_t kv = (uint64_t)sg_kv_blocks_for(ctx, BLOCK) * n.block_bytes, weights = (uint64_t)n.packed_bytes + n.mapped_bytes;
-    uint64_t steps = n.scratch_bytes + loop_bytes(lm->max_logits, n.nvocab);
+    uint64_t steps = n.scratch_bytes + loop_bytes(m, lm, o, part, n.nvocab);
     snprintf(parts, sizeof parts, "weights %.0f, steps %.0f, keys and values of %d tokens %.0f", (double)weights / 0x1p20,
              (double)steps / 0x1p20, ctx, (double)kv / 0x1p20);
     return sg_ledger_check(o->model ? o->model : "the embedded default", weights + steps + kv, parts, err);
@@ -288,7 +291,7 @@ static sg_status open_all(real_lm *m, sg_lm *lm, const sg_engine_options *o, sg_
     SG_TRY(sg_ledger_check(o->model ? o->model : "the embedded default", sg_weights_file_bytes(m->weights), "its weights alone", err));
     SG_TRY(sg_ops_open(&m->ops, &ops, err));
     note(lm, SG_LEDGER_SCRATCH, &at);
-    SG_TRY(check_memory(m, lm, o, err));
+    SG_TRY(check_memory(m, lm, o, part, err));
     SG_TRY(open_text(m, lm, o, err));
     note(lm, SG_LEDGER_TEXT, &at);
     SG_TRY(sg_model_load(&m->model, m->weights, m->ops, err));

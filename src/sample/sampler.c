@@ -54,6 +54,12 @@ sg_sampler *sg_sampler_new(size_t nvocab)
     return s;
 }
 
+size_t sg_sampler_bytes(size_t nvocab)
+{
+    const sg_sampler *s = NULL;
+    return sizeof *s + nvocab * (sizeof *s->all + sizeof *s->row + sizeof *s->mass + sizeof *s->count);
+}
+
 void sg_sampler_free(sg_sampler *s)
 {
     if (!s)

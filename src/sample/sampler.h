@@ -46,8 +46,9 @@ typedef struct sg_choice {
 
 typedef struct sg_sampler sg_sampler;
 
-/* A workspace for rows of nvocab logits (24 bytes each).  NULL when out of memory. */
+/* A workspace for rows of nvocab logits.  NULL when out of memory. */
 sg_sampler *sg_sampler_new(size_t nvocab);
+size_t sg_sampler_bytes(size_t nvocab); /* what it takes: 24 bytes a logit, and little more */
 void sg_sampler_free(sg_sampler *s);
 
 /* Choose a token.  logits[nvocab] is overwritten.  history[nhistory] are all tokens of the sequence so far, oldest
