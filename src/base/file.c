@@ -76,14 +76,21 @@ void sg_file_close(sg_file *file)
 
 /* A page that is touched brings its neighbours with it, 64 KiB or a huge page of the cache, so those on either side go too: they would
  * stay otherwise, 16 MB in a model of 169 tensors and 531 MB. */
-void sg_file_drop(const sg_file *file, size_t offset, size_t n)
+bool sg_file_drop_range(size_t size, size_t offset, size_t n, size_t *from, size_t *to)
 {
     enum { AROUND = 2 << 20 };
-    if (!file->data || offset > file->size || n > file->size - offset)
-        return;
-    size_t from = offset / AROUND * AROUND, room = file->size - offset - n, to = offset + n + (room < AROUND ? room : AROUND);
-    from = from >= AROUND ? from - AROUND : 0;
-    if (to > from)
+    if (offset > size || n > size - offset)
+        return false;
+    size_t begin = offset / AROUND * AROUND, room = size - offset - n;
+    *from = begin >= AROUND ? begin - AROUND : 0;
+    *to = offset + n + (room < AROUND ? room : AROUND);
+    return true;
+}
+
+void sg_file_drop(const sg_file *file, size_t offset, size_t n)
+{
+    size_t from, to;
+    if (file->data && sg_file_drop_range(file->size, offset, n, &from, &to) && to > from)
         madvise((void *)(uintptr_t)(file->data + from), to - from, MADV_DONTNEED);
 }
 

@@ -20,6 +20,8 @@ void sg_file_close(sg_file *file); /* a zeroed or closed sg_file is fine */
 /* Tell the system that bytes [offset, offset+n) are not needed any more (repacked elsewhere): they, and
  * what lies within 2 MiB of them, leave this process's resident set; reading them again still works. */
 void sg_file_drop(const sg_file *file, size_t offset, size_t n);
+/* Which bytes [*from, *to) those are, in a file of `size` bytes; false, and nothing set, when the part does not lie within the file. */
+bool sg_file_drop_range(size_t size, size_t offset, size_t n, size_t *from, size_t *to);
 
 /* Read a whole small file ("-" is standard input) into fresh memory with a NUL behind it (sg_free).
  * More than `max` bytes is SG_E_LIMIT.  */
