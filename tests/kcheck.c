@@ -107,10 +107,8 @@ static double form_value(sg_act act, const void *row, int k, int i)
 {
     if (act == SG_ACT_F32)
         return ((const float *)row)[i];
-    if (act == SG_ACT_BF16) {
-        const uint16_t *first = row, *rest = first + (k + 31) / 32 * 32;
-        return (double)sg_bf16_to_f32(first[i]) + (double)sg_bf16_to_f32(rest[i]);
-    }
+    if (act == SG_ACT_BF16)
+        return (double)sg_bf16_to_f32(((const uint16_t *)row)[i]);
     sg_act_q8 a = sg_act_q8_of(row, k);
     return (double)a.d[i / 32] * a.q[i];
 }

@@ -7,13 +7,13 @@ enum { K = 512, NROW = 300 };
 
 typedef struct setup {
     sg_ops *ops;
-    sg_linear w[3];
-    unsigned char *stored[3];
-    float *x, *out[3], bias[700];
+    sg_linear w[4];
+    unsigned char *stored[4];
+    float *x, *out[4], bias[700];
 } setup;
 
-static const int width[3] = {700, 33, 16};
-static const sg_dtype kind[3] = {SG_Q4_K, SG_F16, SG_Q8_0};
+static const int width[4] = {700, 33, 16, 65};
+static const sg_dtype kind[4] = {SG_Q4_K, SG_F16, SG_Q8_0, SG_BF16};
 
 static bool refined; /* layers see their activations in two terms */
 
@@ -31,7 +31,7 @@ static bool open_setup(setup *s, bool exact, int nthread, sg_isa isa)
         s->x[i] = (float)(sg_rng_unit(&rng) - 0.5);
     for (int j = 0; j < 700; j++)
         s->bias[j] = (float)j * 0.01f;
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 4; i++) {
         size_t count = (size_t)width[i] * K;
         float *value = sg_alloc(count * sizeof *value);
         s->stored[i] = sg_alloc(sg_dtype_row_bytes(kind[i], K) * (size_t)width[i]);
@@ -53,7 +53,7 @@ static bool open_setup(setup *s, bool exact, int nthread, sg_isa isa)
 
 static void close_setup(setup *s)
 {
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 4; i++) {
         sg_linear_fini(&s->w[i]);
         sg_free(s->stored[i]);
         sg_free(s->out[i]);
@@ -65,10 +65,10 @@ static void close_setup(setup *s)
 /* Job 2 adds to what is there. */
 static void run(setup *s, int row0, int row1)
 {
-    sg_linear_job jobs[3];
-    for (int i = 0; i < 3; i++)
+    sg_linear_job jobs[4];
+    for (int i = 0; i < 4; i++)
         jobs[i] = (sg_linear_job){&s->w[i], s->out[i] + (size_t)row0 * 701, 701, i == 2};
-    sg_op_linear(s->ops, s->x + (size_t)row0 * K, K, row1 - row0, jobs, 3);
+    sg_op_linear(s->ops, s->x + (size_t)row0 * K, K, row1 - row0, jobs, 4);
 }
 
 TEST(results_do_not_depend_on_batch_and_threads)
@@ -89,7 +89,7 @@ TEST(results_do_not_depend_on_batch_and_threads)
                 r = next;
             }
             CHECK(calls == sg_heap_calls());
-            for (int i = 0; i < 3; i++)
+            for (int i = 0; i < 4; i++)
                 CHECK(memcmp(a.out[i], b.out[i], sizeof(float) * NROW * 701) == 0);
             close_setup(&a);
             close_setup(&b);
@@ -109,7 +109,7 @@ TEST(fast_path_agrees_with_exact_path)
             a.out[2][r] = b.out[2][r] = 3;
         run(&a, 0, NROW);
         run(&b, 0, NROW);
-        for (int i = 0; i < 3; i++) {
+        for (int i = 0; i < 4; i++) {
             double diff = 0, size = 0;
             for (int r = 0; r < NROW; r++)
                 for (int j = 0; j < width[i]; j++) {
@@ -137,7 +137,7 @@ TEST(a_head_is_sharp_near_its_largest_logit)
         if (!sg_isa_available((sg_isa)isa))
             continue;
         CHECK(open_setup(&s, false, 3, (sg_isa)isa));
-        for (int i = 0; i < 3; i++) {
+        for (int i = 0; i < 4; i++) {
             const float *bias = s.w[i].bias;
             int n = width[i], near = 0, far = 0;
             s.w[i].bias = NULL;

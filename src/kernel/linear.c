@@ -26,7 +26,7 @@ size_t sg_act_row_bytes(sg_act act, int k)
     size_t lines = 0; /* of 64 bytes */
     switch (act) {
     case SG_ACT_F32: lines = (n + 15) / 16; break;
-    case SG_ACT_BF16: lines = 2 * nb; break;
+    case SG_ACT_BF16: lines = nb; break;
     default: lines = (nb + 1) / 2 + 5 * line; break;
     }
     return (lines | 1) * 64;

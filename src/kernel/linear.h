@@ -27,7 +27,7 @@ enum { SG_TILE = 16 }; /* rows of W in a packed tile */
 /* The forms that activations take. */
 typedef enum sg_act {
     SG_ACT_F32,  /* as they are */
-    SG_ACT_BF16, /* two bfloat16 terms: all of them rounded, padded to 32 with zeros, then what the rounding left */
+    SG_ACT_BF16, /* bfloat16, rounded to nearest even, padded to 32 with zeros */
     SG_ACT_Q8,   /* blocks of 32: int8 values, float scale, and what the table needs beside them */
     SG_ACT_END,
 } sg_act;

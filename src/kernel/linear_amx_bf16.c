@@ -3,16 +3,18 @@
  *     C [16 rows of x][16 rows of W] float32  +=  A [16 rows of x][32 columns]  x  B [16][16 rows of W][2 columns]
  *
  * A packed tile is one B tile (1 KiB) after another, 32 columns each, the last one padded with zeros; A is read in
- * place. Activations are two bfloat16 terms (16 bits together), both multiplied with the same B: with one term,
- * encoders are off by 0.01 from their references where 0.002 is allowed; with two there is nothing left to see, but half
- * of the ceiling is the most that can be reached.  Two row blocks and two tiles of W make four C tiles, which stay in the
+ * place. Activations are one bfloat16 term: a layer is off by 0.0015 of its results, one of 8-bit activations by 0.0037.  Layers
+ * whose error goes far have two terms, as two rows (sg_linear_refine): keys, values, the last layer, the logits, all of an encoder.
+ * (docs/profile.md has what one term costs in perplexity, and gains.)
+ *
+ * Two row blocks and two tiles of W make four C tiles, which stay in the
  * tile registers over all columns:
  *
  *     tmm0 tmm1   rows  0-15 with W tiles 0, 1      tmm4  A of rows  0-15     tmm6 tmm7   B of W tiles 0, 1
  *     tmm2 tmm3   rows 16-31 with W tiles 0, 1      tmm5  A of rows 16-31
  *
- * Measured on a Sapphire Rapids class server, one step of 32 rows, two tiles and both terms, 128 cycles of products: 50 ns from either
- * cache (160 cycles), 80 to 110 where the weights come from the third level.  So the first 32 rows of a pair of tiles fetch weights
+ * Measured on a Sapphire Rapids class server, one step of 32 rows and two tiles, 64 cycles of products: 26 ns from the first level cache,
+ * 40 from the second, 80 to 110 where the weights come from the third.  So the first 32 rows of a pair of tiles fetch weights
  * some steps ahead, the rows after them multiply what is near and fetch a part of the next pair.  A stored tile holds up the loads
  * after it, about 1000 cycles for four tiles: sums wait in memory only where x would not stay in the second level cache.
  *
@@ -22,7 +24,7 @@
 #include "kernel/amx.h"
 #include "kernel/linear_avx512.h"
 
-/* A has 128 bytes for a row and step.  All of it stays in the second level cache up to WHOLE_BYTES; of more, pieces of columns do.
+/* A has 64 bytes for a row and step.  All of it stays in the second level cache up to WHOLE_BYTES; of more, pieces of columns do.
  * Weights are fetched AHEAD steps before their use.  (segue bench kernel --only bf16 --shape 4096x4096, Sapphire Rapids class.) */
 enum { STEP_BYTES = 1024, ROWS = 256, TILES = 32, STEPS_MIN = 16, AHEAD = 4, WHOLE_BYTES = 3 << 19, PIECE_BYTES = 1 << 20 };
 
@@ -84,7 +86,7 @@ SG_INLINE void fetch_next(weights w, int s, int lines)
 
 /* r0 + r1 rows with two tiles over nstep steps; c [2][ROWS][16] gets the sums, or has them added unless `first`.  `lines` of the next
  * pair's weights a step are fetched, 0: these rows are the first, and fetch their own. */
-SG_INLINE void block(bool second, int lines, bool first, float *c, const uint8_t *x, size_t stride, size_t rest, int r0, weights w,
+SG_INLINE void block(bool second, int lines, bool first, float *c, const uint8_t *x, size_t stride, int r0, weights w,
                      int nstep)
 {
     const size_t apart = ROWS * SG_TILE;
@@ -116,15 +118,6 @@ SG_INLINE void block(bool second, int lines, bool first, float *c, const uint8_t
             SG_AMX_DOT_BF16(2, 5, 6);
             SG_AMX_DOT_BF16(3, 5, 7);
         }
-        SG_AMX_LOAD(4, a + rest, stride);
-        if (second)
-            SG_AMX_LOAD(5, a + rest + below, stride);
-        SG_AMX_DOT_BF16(0, 4, 6);
-        SG_AMX_DOT_BF16(1, 4, 7);
-        if (second) {
-            SG_AMX_DOT_BF16(2, 5, 6);
-            SG_AMX_DOT_BF16(3, 5, 7);
-        }
         if (lines)
             fetch_next(w, s, lines);
         else
@@ -141,7 +134,7 @@ SG_INLINE void block(bool second, int lines, bool first, float *c, const uint8_t
 /* Rows at equal distances. */
 typedef struct run {
     const uint8_t *x;
-    size_t stride, rest; /* between rows; from a row's first terms to what they leave */
+    size_t stride; /* between rows */
     int nrow, nblock, piece; /* piece: steps at a time */
     int now0, now1; /* rows that the tiles are configured for */
 } run;
@@ -159,7 +152,7 @@ static void pair(run *r, float *c, weights w, int s0, int nstep)
             configure(r0, r1);
         r->now0 = r0, r->now1 = r1;
 #define BLOCK(second, lines) \
-    block(second, lines, s0 == 0, c + m * SG_TILE, r->x + (size_t)m * r->stride + (size_t)s0 * 64, r->stride, r->rest, r0, w, nstep)
+    block(second, lines, s0 == 0, c + m * SG_TILE, r->x + (size_t)m * r->stride + (size_t)s0 * 64, r->stride, r0, w, nstep)
         if (!r1)
             BLOCK(false, 0);
         else if (m == 0)
@@ -184,9 +177,9 @@ static void store(float *const *out, float (*c)[ROWS][SG_TILE], int nrow, int ti
 
 static run run_of(const uint8_t *const *x, int nrow, int nstep)
 {
-    run r = {.x = x[0], .stride = nrow > 1 ? (size_t)(x[1] - x[0]) : 64, .rest = (size_t)nstep * 64, .nrow = nrow, .piece = nstep};
+    run r = {.x = x[0], .stride = nrow > 1 ? (size_t)(x[1] - x[0]) : 64, .nrow = nrow, .piece = nstep};
     r.nblock = nrow <= 16 ? 1 : (nrow + 31) / 32 * 2;
-    size_t all = (size_t)nrow * (size_t)nstep * 128;
+    size_t all = (size_t)nrow * (size_t)nstep * 64;
     if (all > WHOLE_BYTES) {
         int npiece = (int)((all + PIECE_BYTES - 1) / PIECE_BYTES);
         r.piece = (nstep + npiece - 1) / npiece;

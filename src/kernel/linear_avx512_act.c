@@ -5,7 +5,7 @@
  * steps of two shuffles and one operation, where one vector alone takes four of each.  Sizes are compared as whole numbers, which
  * orders floats without a sign and puts infinities and NaNs above them.  Bit for bit what linear_c.c makes.
  *
- * Two bfloat16 terms: rounded to nearest even in whole numbers, since not every machine of this table has the instruction.
+ * bfloat16: rounded to nearest even in whole numbers, since not every machine of this table has the instruction.
  */
 #include "kernel/linear.h"
 
@@ -107,7 +107,7 @@ void sg_linear_avx512_quantize(void *dst, const float *x, int k)
         quantize_blocks(&a, b, x + BLOCK * b, nb - b, k - BLOCK * b, false);
 }
 
-/* ---- two terms ------------------------------------------------------------------------------------------ */
+/* ---- bfloat16 ------------------------------------------------------------------------------------------ */
 
 /* Sixteen values rounded to bfloat16, to nearest even; a NaN stays one. */
 static inline __m256i rounded(__m512 x)
@@ -122,13 +122,10 @@ static inline __m256i rounded(__m512 x)
 void sg_linear_avx512_quantize_bf16(void *dst, const float *x, int k)
 {
     int n = (k + 31) / 32 * 32;
-    uint16_t *y = dst, *rest = y + n;
+    uint16_t *y = dst;
     for (int i = 0; i < n; i += 16) {
         int left = k - i < 0 ? 0 : k - i < 16 ? k - i : 16;
         __m512 v = _mm512_maskz_loadu_ps((__mmask16)((1u << left) - 1), x + (left ? i : 0));
-        __m256i first = rounded(v);
-        __m512 back = _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(first), 16));
-        _mm256_storeu_si256((__m256i *)(void *)(y + i), first);
-        _mm256_storeu_si256((__m256i *)(void *)(rest + i), rounded(_mm512_sub_ps(v, back)));
+        _mm256_storeu_si256((__m256i *)(void *)(y + i), rounded(v));
     }
 }

@@ -62,13 +62,9 @@ void sg_linear_c_quantize(sg_act act, void *dst, const float *x, int k)
         break;
     case SG_ACT_BF16: {
         int n = (k + 31) / 32 * 32;
-        uint16_t *y = dst, *rest = y + n;
-        for (int i = 0; i < k; i++) {
-            y[i] = sg_f32_to_bf16(x[i]);
-            rest[i] = sg_f32_to_bf16(x[i] - sg_bf16_to_f32(y[i]));
-        }
-        for (int i = k; i < n; i++)
-            y[i] = rest[i] = 0;
+        uint16_t *y = dst;
+        for (int i = 0; i < n; i++)
+            y[i] = i < k ? sg_f32_to_bf16(x[i]) : 0;
         break;
     }
     default: quantize_q8(dst, x, k);

@@ -281,6 +281,8 @@ sg_status sg_load_linear(sg_loader *ld, sg_linear *out, int l, const char *name,
     sg_linear w = {0};
     SG_TRY(make_linears(ld, &w, t, 1, n, k, bias));
     w.name = name;
+    if (t->type == SG_BF16 && ld->m->family->kind != SG_MODEL_DECODER)
+        sg_linear_refine(&w); /* vectors for search are compared with each other: bfloat16 models keep float32's */
     *out = w;
     return SG_OK;
 }

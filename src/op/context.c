@@ -85,7 +85,7 @@ sg_status sg_ops_reserve(sg_ops *ops, int nrow, int width, sg_error *err)
     size_t row = 0;
     for (int act = 0; act < SG_ACT_END; act++) {
         size_t bytes =
-            sg_act_row_bytes((sg_act)act, (int)w) * (act == SG_ACT_Q8 ? 2 : 1); /* refined layers: two terms */
+            sg_act_row_bytes((sg_act)act, (int)w) * (act == SG_ACT_F32 ? 1 : 2); /* refined layers: two terms */
         row = bytes > row ? bytes : row;
     }
     size_t act;

@@ -53,8 +53,8 @@ sg_status sg_ops_grow(sg_ops *ops, sg_scratch_slot slot, size_t bytes, sg_error 
 /* The slot's memory (64-byte aligned), which must hold `bytes`. */
 void *sg_ops_scratch(sg_ops *ops, sg_scratch_slot slot, size_t bytes);
 
-/* rest = x - d q, for a row of k values in the form SG_ACT_Q8; a block that is not finite leaves NaNs, as the row itself does. */
-void sg_act_leave_over(float *rest, const float *x, const void *row, int k);
+/* rest = x - what a row of k values in form `act` (not SG_ACT_F32) says; where the row is not finite NaNs are left. */
+void sg_act_leave_over(sg_act act, float *rest, const float *x, const void *row, int k);
 
 /* SG_WORKER_BYTES of the running worker. */
 static inline void *sg_ops_worker(const sg_ops *ops, int worker)

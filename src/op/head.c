@@ -1,4 +1,4 @@
-/* op/head.c - logits: every one of them from 8-bit activations, those that matter from 15-bit ones.
+/* op/head.c - logits: every one of them from activations in one term (8 bits, or bfloat16), those that matter from two.
  *
  * Two terms of activations in the whole head (sg_linear_refine) are twice the arithmetic of what is a fifth to a third of a step of
  * many streams.  But a logit that lies far below the largest of its row is a token that is never drawn: its error changes nothing.
@@ -32,9 +32,10 @@ typedef struct head_pass {
 /* What the first term of x leaves over, in the kernel's form. */
 static void second_term(const head_pass *p, void *rest, void *row, float *left, const float *x)
 {
-    sg_act_quantize(p->ops->isa, SG_ACT_Q8, row, x, p->w->k);
-    sg_act_leave_over(left, x, row, p->w->k);
-    sg_act_quantize(p->ops->isa, SG_ACT_Q8, rest, left, p->w->k);
+    const sg_act act = p->w->kernel->act;
+    sg_act_quantize(p->ops->isa, act, row, x, p->w->k);
+    sg_act_leave_over(act, left, x, row, p->w->k);
+    sg_act_quantize(p->ops->isa, act, rest, left, p->w->k);
 }
 
 static int count_above(const float *most, int n, float floor)
@@ -89,6 +90,6 @@ void sg_op_head(sg_ops *ops, const sg_linear *w, float *out, size_t out_stride, 
     sg_op_linear(ops, x, x_stride, nrow, &(sg_linear_job){&once, out, out_stride, false}, 1);
     if (!w->precise || nrow <= 0)
         return;
-    head_pass p = {ops, w, sg_row_kernel_find(ops->isa), x, out, x_stride, out_stride, sg_act_row_bytes(SG_ACT_Q8, w->k), window};
+    head_pass p = {ops, w, sg_row_kernel_find(ops->isa), x, out, x_stride, out_stride, sg_act_row_bytes(w->kernel->act, w->k), window};
     sg_ops_run(ops, "head, sharper", 0, head_task, &p, nrow);
 }

@@ -15,6 +15,7 @@
  * Sums go straight to `out`; a residual or a bias is added right after, while the values are in the cache.  With a
  * residual the task computes into the worker's scratch memory first.
  */
+#include "base/f16.h"
 #include "base/heap.h"
 #include "kernel/quant.h"
 #include "kernel/rows.h"
@@ -116,7 +117,7 @@ void sg_linear_fini(sg_linear *w)
 void sg_linear_refine(sg_linear *w)
 {
     enum { MOST = SG_WORKER_BYTES / 8 }; /* the scratch has room for the rest of a row (act_task), or what head.c keeps */
-    w->precise = w->kernel && w->kernel->act == SG_ACT_Q8 && w->k <= MOST && w->n / SG_TILE < MOST;
+    w->precise = w->kernel && w->kernel->act != SG_ACT_F32 && w->k <= MOST && w->n / SG_TILE < MOST;
 }
 
 /* ---- activations ---------------------------------------------------------------- */
@@ -132,8 +133,13 @@ typedef struct act_pass {
     sg_ops *ops;
 } act_pass;
 
-void sg_act_leave_over(float *rest, const float *x, const void *row, int k)
+void sg_act_leave_over(sg_act act, float *rest, const float *x, const void *row, int k)
 {
+    if (act == SG_ACT_BF16) {
+        for (int i = 0; i < k; i++)
+            rest[i] = x[i] - sg_bf16_to_f32(((const uint16_t *)row)[i]);
+        return;
+    }
     sg_act_q8 a = sg_act_q8_of(row, k);
     for (int i = 0; i < k; i++)
         rest[i] = x[i] - a.d[i / 32] * (float)a.q[i];
@@ -150,7 +156,7 @@ static void act_task(void *arg, int task, int worker)
         if (!p->rest)
             continue;
         float *rest = sg_ops_worker(p->ops, worker);
-        sg_act_leave_over(rest, x, row, p->k);
+        sg_act_leave_over(p->act, rest, x, row, p->k);
         sg_act_quantize(p->isa, p->act, row + (size_t)p->nrow * p->row_bytes, rest, p->k);
     }
 }

@@ -72,12 +72,12 @@ void sg_linear_fini(sg_linear *w);
 /* Bytes that sg_linear_init will pack such a layer into; 0 on the exact path, for what it would refuse, and for what is too much. */
 size_t sg_linear_packed_bytes(const sg_ops *ops, sg_dtype type, int n, int k);
 
-/* Let this layer see its activations as two 8-bit terms instead of one (x = d q + e r, about 15 bits), for twice the
+/* Let this layer see its activations in two terms instead of one (8 bits: x = d q + e r, about 15; bfloat16: x = a + b, 16), for twice the
  * arithmetic and the same bytes of weights.  Meant for layers that are small beside the model or bound by memory, and
  * whose error goes far: the keys and values that every later token reads, and the logits.  With it on those three the
  * log-probabilities of three real models are off from float32 by 0.048, 0.026, 0.035 on average instead of 0.090,
  * 0.029, 0.056 (SmolLM2 135M Q4_1, Qwen2.5 0.5B Q4_K_M, Gemma 3 270M Q4_K_M; 63 tokens).  Does nothing where
- * activations are not 8-bit. */
+ * activations are float32. */
 void sg_linear_refine(sg_linear *w);
 
 /* Logits: out[nrow][w->n] from x[nrow][w->k] (strides in floats).  Where w is refined, the second term of the activations is added only to
