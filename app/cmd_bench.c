@@ -21,7 +21,7 @@ static const option options[] = {
     {NULL, "--batch", OPT_STR, &batch, "1,2,4,8", "sequences that decode together, one test each"},
     {NULL, "--depth", OPT_INT, &depth, "N", "tokens in the sequences before the test; default 0"},
     {NULL, "--reps", OPT_INT, &reps, "N", "runs of each test; default 3"},
-    {NULL, "--profile", OPT_FLAG, &profile, NULL, "also: where a decode step's time goes, op by op"},
+    {NULL, "--profile", OPT_FLAG, &profile, NULL, "also: where the time of the prompt and of a decode step goes, op by op"},
     {NULL, "--mixed", OPT_FLAG, &mixed, NULL, "also: rows of all kinds in one step against a step each"},
     {NULL, "--engine", OPT_FLAG, &engine, NULL, "also: decoding through the step loop, with and without guessing ahead (--draft)"},
     {NULL, "--draft", OPT_STR, &model_flag.draft, "MODEL", "for --engine: a small model that guesses tokens ahead"},
@@ -78,12 +78,12 @@ static void print_kernel(const json_t *row)
     puts("");
 }
 
-/* A decode step op by op. */
+/* A prompt or a decode step op by op. */
 static void print_profile(const json_t *row)
 {
     const json_t *op;
     size_t i;
-    printf("%s batch %d depth %d: a step of %.0f us\n  %-20s %8s %10s %7s %7s %8s\n", word(row, "test"), (int)number(row, "batch"),
+    printf("%s batch %d depth %d: %.0f us\n  %-20s %8s %10s %7s %7s %8s\n", word(row, "test"), (int)number(row, "batch"),
            (int)number(row, "depth"), number(row, "step_us"), "op", "calls", "us", "share", "busy", "GB/s");
     json_array_foreach(json_object_get(row, "ops"), i, op)
         printf("  %-20s %8.1f %10.1f %6.1f%% %6.0f%% %8.1f\n", word(op, "op"), number(op, "calls"), number(op, "us"),
@@ -148,8 +148,10 @@ static void check_together(const command *c, bool kernel)
         options_usage(c, "--only and --shape go with kernel");
     if (model_flag.draft && !engine)
         options_usage(c, "--draft goes with --engine");
-    if ((profile || engine) && !tg)
-        options_usage(c, "--profile and --engine time what --tg decodes, which is 0");
+    if (engine && !tg)
+        options_usage(c, "--engine times what --tg decodes, which is 0");
+    if (profile && !tg && !pp)
+        options_usage(c, "--profile goes with --pp or --tg");
 }
 
 static int run(const command *self, int argc, char **argv)

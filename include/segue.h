@@ -239,7 +239,7 @@ typedef struct sg_bench_options {
     int depth;             /* tokens that a sequence holds before it is timed */
     bool engine;           /* also decode through the step loop, with and without guessing ahead */
     const char *draft;     /* for that: a draft model, or NULL */
-    bool profile;          /* also where the time of a decode step goes, by op */
+    bool profile;          /* also where the time of a prompt and of a decode step goes, by op */
     bool mixed;            /* also time steps with rows of all kinds, together and apart */
     int reps;              /* timed runs, after one that does not count */
     const int *batch;      /* [nbatch] sequences that decode together, 1 to 256 */

@@ -316,16 +316,21 @@ static json_t *profile_json(const sg_profile *p, int nstep, int nworker, double 
     return rows;
 }
 
-/* The decode steps of a test, counted by op.  The clock is read some hundred times more in a step than without: its length is given. */
-static sg_status run_profile(bench *b, json_t *results, int n, int batch, const sg_bench_options *o, sg_error *err)
+/* The steps of a test, counted by op: n decode steps, or `reps` prompts of n tokens.  The clock is read some hundred times more in a step
+ * than without: its length is given. */
+static sg_status run_profile(bench *b, json_t *results, bool decode, int n, int batch, const sg_bench_options *o, sg_error *err)
 {
     sg_profile profile = {0};
-    int64_t us = 0;
+    int64_t us = 0, sum = 0;
+    int runs = decode ? 1 : o->reps < 1 ? 1 : o->reps, nstep = decode ? n : runs;
     char name[32];
-    SG_TRY(time_run(b, true, n, batch, o->depth, &us, &profile, err));
-    snprintf(name, sizeof name, "profile%d", n);
-    double step_us = (double)(us > 0 ? us : 1) / n;
-    json_t *rows = profile_json(&profile, n, sg_pool_nworker(sg_ops_pool(b->ops)), step_us);
+    for (int r = 0; r < runs; r++) {
+        SG_TRY(time_run(b, decode, n, batch, o->depth, &us, &profile, err));
+        sum += us;
+    }
+    snprintf(name, sizeof name, decode ? "profile%d" : "profile-pp%d", n);
+    double step_us = (double)(sum > 0 ? sum : 1) / nstep;
+    json_t *rows = profile_json(&profile, nstep, sg_pool_nworker(sg_ops_pool(b->ops)), step_us);
     json_t *row = rows ? json_pack("{s:s, s:i, s:i, s:f, s:o}", "test", name, "batch", batch, "depth", o->depth, "step_us",
                                    rounded(step_us), "ops", rows) : NULL;
     return row && json_array_append_new(results, row) == 0 ? SG_OK : sg_fail_nomem(err, "the results");
@@ -340,8 +345,10 @@ static sg_status run_model(bench *b, json_t *results, const sg_bench_options *o,
         SG_TRY(run_test(b, results, false, o->prompt, 1, o, err));
     for (int i = 0; o->generate && i < o->nbatch; i++)
         SG_TRY(run_test(b, results, true, o->generate, o->batch[i], o, err));
+    if (o->profile && o->prompt)
+        SG_TRY(run_profile(b, results, false, o->prompt, 1, o, err));
     for (int i = 0; o->profile && o->generate && i < o->nbatch; i++)
-        SG_TRY(run_profile(b, results, o->generate, o->batch[i], o, err));
+        SG_TRY(run_profile(b, results, true, o->generate, o->batch[i], o, err));
     if (o->mixed)
         SG_TRY(sg_bench_mixed(b->model, sg_kv_pool_type(b->pool), BLOCK, o->reps, results, err));
     return o->engine ? sg_bench_engine(results, o, err) : SG_OK;

@@ -28,7 +28,7 @@
 #include "kernel/attention.h"
 #include "kernel/vec.h"
 
-enum { TILE = 1024, PAIR = 2 * TILE, BLOCK = 16, UNIT_QUERIES = 128 };
+enum { TILE = 1024, PAIR = 2 * TILE, BLOCK = 16, UNIT_QUERIES = 256 };
 
 /* From a tile of keys or values to the next: only half floats have a lo tile. */
 static inline size_t unit_of(sg_dtype type) { return type == SG_F16 ? PAIR : TILE; }

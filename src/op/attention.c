@@ -2,7 +2,7 @@
  *
  *     positions   0 ........ 1024 ........ 2048 .... pos          spans of 1024, chunks of 64
  *     tile        rows that are handled together: neighbours of one sequence
- *     unit        (tile, KV heads, piece of the group, spans [a, b)), up to 32 or 128 query vectors
+ *     unit        (tile, KV heads, piece of the group, spans [a, b)), up to 32 or 256 query vectors
  *
  *     for each span of the unit, from nothing:
  *         for each chunk of 64 positions that the tile sees:
@@ -33,7 +33,7 @@
 #include <string.h>
 
 enum {
-    QUERIES = 128,      /* query vectors of a unit at most, whatever the kernel */
+    QUERIES = 256,      /* query vectors of a unit at most, whatever the kernel */
     SPAN = 1024,        /* positions; part of the results' bits */
     SLAB = 4096,        /* rows that are planned at once */
     SHARE_GROUPS = 8,   /* prefixes that a new row is compared with */
@@ -443,14 +443,41 @@ static void join_task(void *arg, int task, int worker)
 
 /* ---- the plan -------------------------------------------------------------------------------- */
 
-/* Runs of rows of one sequence, `most` at a time. */
-static void make_tiles(attention_job *j, int most)
+/* Rows of a tile of a run of `n` neighbours.  Fewer tiles bring keys and values to the kernel's form less often, which costs about
+ * what sixteen queries do; but the units of a tile, one for each KV head, should come out even over the workers. */
+static int tile_rows(const attention_job *j, int n)
 {
-    for (int r = j->row0; r < j->row0 + j->nrow; r++) {
+    enum { BLOCK = 16, UNIT_LEAST = 64 };
+    int most = j->piece == j->group ? j->queries / j->group : 1, best = most;
+    int64_t least = INT64_MAX;
+    for (int t = (n + most - 1) / most; t == (n + most - 1) / most || (int64_t)n * j->group >= (int64_t)t * UNIT_LEAST; t++) {
+        int rows = (n + t - 1) / t;
+        while (rows < most && rows < n && rows * j->group % BLOCK) /* a block of queries costs the same, full or not */
+            rows++;
+        int64_t units = (int64_t)((n + rows - 1) / rows) * j->kv->nkv, rounds = (units + j->ops->nworker - 1) / j->ops->nworker;
+        int64_t cost = rounds * ((rows * j->group + BLOCK - 1) / BLOCK + 1);
+        if (cost < least)
+            least = cost, best = rows;
+    }
+    return best;
+}
+
+/* Runs of rows of one sequence, cut into tiles. */
+static void make_tiles(attention_job *j)
+{
+    int end = j->row0 + j->nrow, most = 1;
+    for (int r = j->row0; r < end; r++) {
         tile *t = &j->tiles[j->ntile - 1];
-        int first, end;
-        visible(j, r, &first, &end);
-        if (r == j->row0 || j->rows->seq[r] != j->rows->seq[r - 1] || t->n == most) {
+        int first, last;
+        visible(j, r, &first, &last);
+        bool begins = r == j->row0 || j->rows->seq[r] != j->rows->seq[r - 1];
+        if (begins) {
+            int n = 1;
+            while (r + n < end && j->rows->seq[r + n] == j->rows->seq[r])
+                n++;
+            most = tile_rows(j, n);
+        }
+        if (begins || t->n == most) {
             t = &j->tiles[j->ntile++];
             *t = (tile){.at = j->nlist, .span0 = first / SPAN, .span1 = 1};
         }
@@ -458,7 +485,7 @@ static void make_tiles(attention_job *j, int most)
         j->part[r - j->row0] = -1;
         t->n++;
         t->span0 = first / SPAN < t->span0 ? first / SPAN : t->span0;
-        t->span1 = (end + SPAN - 1) / SPAN > t->span1 ? (end + SPAN - 1) / SPAN : t->span1;
+        t->span1 = (last + SPAN - 1) / SPAN > t->span1 ? (last + SPAN - 1) / SPAN : t->span1;
     }
 }
 
@@ -573,12 +600,38 @@ static void share_spans(attention_job *j)
     }
 }
 
+static uint64_t tile_load(const attention_job *j, const tile *t) { return unit_load(j, t->n, positions(j, t, 0, t->span1)); }
+
+/* Whether the workers get even shares when no tile is cut into spans, which costs results in memory and a pass that joins them. */
+static bool even_uncut(attention_job *j)
+{
+    enum { FEW = 64 };
+    sg_tasks *tasks = &j->ops->tasks;
+    int nhead = j->kv->nkv / j->heads, nworker = j->ops->nworker;
+    uint64_t total = 0, most = 0;
+    if (tasks->n || j->ntile * nhead > FEW) /* many units are even anyway, or have large ones among them */
+        return false;
+    for (int i = 0; i < j->ntile * nhead; i++) {
+        sg_tasks_add(tasks, tile_load(j, &j->tiles[i / nhead]));
+        total += tile_load(j, &j->tiles[i / nhead]);
+    }
+    sg_tasks_rank(tasks);
+    for (int w = 0; w < nworker; w++) {
+        uint64_t sum = 0;
+        for (int i = 0; sg_tasks_dealt(nworker, w, i) < tasks->n; i++)
+            sum += sg_tasks_load(tasks, (int)sg_tasks_dealt(nworker, w, i));
+        most = sum > most ? sum : most;
+    }
+    sg_tasks_clear(tasks);
+    return most * (uint64_t)nworker <= total + total / 24;
+}
+
 static void make_units(attention_job *j)
 {
     uint64_t total = 0;
     for (int i = 0; i < j->ntile; i++)
-        total += unit_load(j, j->tiles[i].n, positions(j, &j->tiles[i], 0, j->tiles[i].span1)) * (uint64_t)(j->kv->nkv / j->heads);
-    uint64_t large = total / (uint64_t)(4 * j->ops->nworker);
+        total += tile_load(j, &j->tiles[i]) * (uint64_t)(j->kv->nkv / j->heads);
+    uint64_t large = even_uncut(j) ? UINT64_MAX : total / (uint64_t)(4 * j->ops->nworker);
     for (int i = j->ntile - 1; i >= 0; i--) {
         tile *t = &j->tiles[i];
         int from = t->shared > t->span0 ? t->shared : t->span0, left = SG_TASKS_MAX - j->nunit - (i + 1) * j->kv->nkv;
@@ -604,7 +657,7 @@ static void run_slab(attention_job *j)
     size_t width = part_width(j->kv) * (size_t)j->a->nhead * sizeof(float);
     j->part_max = (int)(PART_BYTES / width);
     sg_tasks_clear(&j->ops->tasks);
-    make_tiles(j, j->piece == j->group ? j->queries / j->group : 1);
+    make_tiles(j);
     j->heads = 1; /* of a unit; more when there would be too many units */
     while ((int64_t)j->ntile * ((j->kv->nkv + j->heads - 1) / j->heads) > SG_TASKS_MAX / 2)
         j->heads *= 2;
