@@ -6,7 +6,10 @@
 
 #include <stdlib.h>
 
+enum { NPOLICY = 16 };
+
 typedef struct totals {
+    int64_t of_policy[NPOLICY]; /* steps */
     int64_t runs, steps, preemptions, cancelled, failed, requests, drafts, reused;
 } totals;
 
@@ -60,7 +63,8 @@ static void one_seed(uint64_t seed, totals *sum)
     o.scale_lengths = SG_TRACE_HASH_TOKENS / 32;
     random_prefixes(&trace, &r, hash, HASHES);
     o.accept = sg_rng_below(&r, 3) ? 0 : sg_rng_unit(&r) * 0.95;
-    const sg_policy *p = sg_policy_at((int)sg_rng_below(&r, 9)); /* slo more often than the others */
+    int which = (int)sg_rng_below(&r, 9); /* slo more often than the others */
+    const sg_policy *p = sg_policy_at(which);
     o.sched = (sg_sched_options){.policy = p ? p : sg_policy_at(0),
                                  .step_tokens = 16 + (int)sg_rng_below(&r, 100),
                                  .preempt = sg_rng_below(&r, 4) != 0,
@@ -92,6 +96,7 @@ static void one_seed(uint64_t seed, totals *sum)
     sum->runs++;
     sum->requests += (int64_t)n;
     sum->steps += report.steps;
+    sum->of_policy[p ? which : 0] += report.steps;
     sum->preemptions += report.preemptions;
     sum->cancelled += report.cancelled;
     sum->failed += report.failed;
@@ -99,18 +104,27 @@ static void one_seed(uint64_t seed, totals *sum)
     sg_record_fini(&record);
 }
 
+/* At least a million steps, of every policy some; after each the simulator checks what must hold (replay/sim.c): no more blocks than
+ * there are, nobody admitted in a step that threw somebody out, nobody left aside for ever, every request ended once.
+ * SEGUE_SIM_SEEDS=N runs N seeds (docs/scheduling.md). */
 TEST(a_million_steps_hold)
 {
+    enum { LEAST = 1000000, SEEDS = 2000, SEEDS_MAX = 8 * SEEDS };
     const char *s = getenv("SEGUE_SIM_SEEDS");
-    int seeds = s ? (int)strtol(s, NULL, 10) : 2000;
+    int seeds = s ? (int)strtol(s, NULL, 10) : SEEDS;
     uint64_t first = sg_rng_u64(tap_rng());
     totals sum = {0};
-    for (int i = 0; i < seeds && !tap_failed(); i++)
+    for (int i = 0; (i < seeds || (!s && sum.steps < LEAST && i < SEEDS_MAX)) && !tap_failed(); i++)
         one_seed(first + (uint64_t)i, &sum);
-    tap_note("%lld seeds, %lld requests, %lld steps, %lld thrown out, %lld cancelled, %lld failed", (long long)sum.runs,
-             (long long)sum.requests, (long long)sum.steps, (long long)sum.preemptions, (long long)sum.cancelled, (long long)sum.failed);
+    tap_note("%lld steps simulated and checked: %lld seeds, %lld requests, %lld thrown out, %lld cancelled, %lld failed",
+             (long long)sum.steps, (long long)sum.runs, (long long)sum.requests, (long long)sum.preemptions, (long long)sum.cancelled,
+             (long long)sum.failed);
     tap_note("%lld guesses, %lld tokens reused", (long long)sum.drafts, (long long)sum.reused);
-    CHECK(tap_failed() || s || sum.steps >= 1000000);
+    for (int i = 0; i < NPOLICY && sg_policy_at(i); i++) {
+        tap_note("%lld steps of %s", (long long)sum.of_policy[i], sg_policy_at(i)->name);
+        CHECK(tap_failed() || s || sum.of_policy[i] >= LEAST / 50);
+    }
+    CHECK(tap_failed() || s || (sum.steps >= LEAST && sum.preemptions && sum.cancelled && sum.failed && sum.drafts && sum.reused));
 }
 
 TAP_MAIN

@@ -469,6 +469,57 @@ static sg_status extend(sim *m, sg_error *err)
                            (unsigned long long)m->nstep, #c);                                                               \
     } while (0)
 
+/* Without a tree the plan knows exactly what blocks it takes: those that are free, and those of its victims. */
+static sg_status check_blocks(sim *m, const sg_snapshot *s, sg_error *err)
+{
+    const sg_plan *p = &m->plan;
+    int64_t need = 0, have = s->free_block;
+    for (int k = 0; k < p->nvictim; k++)
+        have += s->running[p->victim[k]].own_block;
+    for (int k = 0; k < p->npart; k++) {
+        const sg_plan_part *q = &p->part[k];
+        bool runs = q->index < s->nrunning;
+        const sg_gap *g = runs ? &s->running[q->index] : &s->waiting[p->admit[q->index - s->nrunning]];
+        need += sg_kv_blocks_for(g->computed + q->ntoken + q->ndraft, m->o->block) - (runs ? g->held_block : 0);
+    }
+    HOLDS(need <= have || m->tree);
+    return SG_OK;
+}
+
+/* Whether a waiting request is late by slo's rule: what its class may wait and twice the time of its tokens are over. */
+static bool is_late(const sg_snapshot *s, const sg_gap *g, double row_us)
+{
+    static const int64_t wait_us[SG_NPRIORITY] = {500000, 2000000, 30000000}; /* docs/scheduling.md */
+    int64_t wait = g->known > g->prompt ? 0 : wait_us[g->priority < SG_NPRIORITY ? g->priority : SG_PRIORITY_BATCH];
+    return g->arrival_us + wait + (int64_t)(2 * row_us * (g->known - g->computed)) < s->now_us;
+}
+
+/* Nobody is left aside for ever.  The baselines take requests in as they wait.  In slo, of two requests of which one came earlier, is
+ * as urgent and has no more to do, the later one is never admitted alone once the earlier one is late. */
+static sg_status check_order(sim *m, const sg_snapshot *s, sg_error *err)
+{
+    enum { MANY = 256 };
+    const sg_plan *p = &m->plan;
+    bool taken[WINDOW] = {0}, slo = strcmp(m->o->sched.policy->name, "slo") == 0;
+    sg_step_cost many = {.tokens = MANY, .decode_rows = 1};
+    double row_us = slo && sg_latency_ready(s->latency) ? sg_latency_predict_us(s->latency, &many) / MANY : 1000;
+    for (int k = 0; k < p->nadmit; k++) {
+        HOLDS(p->admit[k] >= 0 && p->admit[k] < s->nwaiting && !taken[p->admit[k]]);
+        taken[p->admit[k]] = true;
+    }
+    for (int k = 0; k < p->nadmit; k++)
+        for (int i = 0; i < s->nwaiting; i++) {
+            const sg_gap *b = &s->waiting[p->admit[k]], *a = &s->waiting[i];
+            if (taken[i] || a->paused)
+                continue;
+            HOLDS(slo || i > p->admit[k]);
+            bool before = a->arrival_us <= b->arrival_us && a->priority <= b->priority && a->cached >= b->cached &&
+                          a->known - a->computed <= b->known - b->computed && (a->known > a->prompt || b->known == b->prompt);
+            HOLDS(!slo || !before || i > p->admit[k] || !is_late(s, a, row_us));
+        }
+    return SG_OK;
+}
+
 static sg_status check_plan(sim *m, const sg_snapshot *s, sg_error *err)
 {
     const sg_plan *p = &m->plan;
@@ -486,7 +537,8 @@ static sg_status check_plan(sim *m, const sg_snapshot *s, sg_error *err)
         ready += !s->running[k].paused;
     HOLDS(rows == p->ntoken && rows <= m->sched.step_tokens_max);
     HOLDS(p->npart || (!p->nadmit && !ready));
-    return SG_OK;
+    SG_TRY(check_blocks(m, s, err));
+    return check_order(m, s, err);
 }
 
 static sg_status check_lists(sim *m, sg_error *err)
