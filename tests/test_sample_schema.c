@@ -111,6 +111,22 @@ TEST(schema_says_what_is_allowed)
         {"{\"type\":\"array\",\"items\":{\"type\":\"integer\"},\"minItems\":1,\"maxItems\":2}", "[1,2,3]", -1},
         {"{\"type\":\"array\",\"prefixItems\":[{\"type\":\"null\"}],\"items\":false}", "[null]", 1},
         {"{\"type\":\"array\",\"prefixItems\":[{\"type\":\"null\"}],\"items\":false}", "[null,1]", -1},
+        {"{\"uniqueItems\":true,\"type\":\"array\",\"items\":{\"$ref\":\"#/$defs/x\"},\"$defs\":{\"x\":{\"enum\":[\"a\",\"b\",1,1.0]}}}",
+         "[\"b\",1,\"a\"]", 1},
+        {"{\"uniqueItems\":true,\"type\":\"array\",\"items\":{\"$ref\":\"#/$defs/x\"},\"$defs\":{\"x\":{\"enum\":[\"a\",\"b\",1,1.0]}}}",
+         "[\"b\",1,1.0]", -1},
+        {"{\"uniqueItems\":true,\"type\":\"array\",\"items\":{\"enum\":[\"a\",\"b\",1],\"type\":\"string\"}}", "[\"b\",1]", -1},
+        {"{\"uniqueItems\":true,\"type\":\"array\",\"items\":{\"allOf\":[{\"enum\":[\"a\",\"b\"]}]},\"minItems\":3}", "", -3},
+        {"{\"uniqueItems\":true,\"type\":\"array\",\"items\":{\"type\":\"boolean\"}}", "[false,true]", 1},
+        {"{\"uniqueItems\":true,\"type\":\"array\",\"items\":{\"type\":\"boolean\"}}", "[false,false]", -1},
+        {"{\"uniqueItems\":true,\"type\":\"array\",\"items\":{\"type\":\"integer\",\"minimum\":-2,\"maximum\":2,\"multipleOf\":2}}",
+         "[2,-2,0]", 1},
+        {"{\"uniqueItems\":true,\"type\":\"array\",\"items\":{\"type\":\"integer\",\"minimum\":-2,\"maximum\":2,\"multipleOf\":2}}",
+         "[2,1]", -1},
+        {"{\"uniqueItems\":true,\"type\":\"array\",\"items\":{\"type\":\"integer\",\"minimum\":0,\"maximum\":99}}", "[7,20,99]", 1},
+        {"{\"uniqueItems\":true,\"type\":\"array\",\"items\":{\"type\":\"integer\",\"minimum\":0,\"maximum\":99}}", "[7,20,7]", -1},
+        {"{\"uniqueItems\":true,\"type\":[\"array\",\"null\"],\"items\":{\"const\":{\"k\":1}}}", "[{\"k\":1}]", 1},
+        {"{\"uniqueItems\":true,\"type\":[\"array\",\"null\"],\"items\":{\"const\":{\"k\":1}}}", "[{\"k\":1},{\"k\":1}]", -1},
         {"{\"type\":\"array\",\"contains\":{\"const\":1},\"items\":{\"type\":\"integer\"}}", "[2,3]", -1},
         {"{\"type\":\"array\",\"contains\":{\"const\":1},\"items\":{\"type\":\"integer\"}}", "[2,1,3]", 1},
         {"{\"anyOf\":[{\"type\":\"null\"},{\"type\":\"integer\",\"maximum\":3}]}", "3", 1},
@@ -142,6 +158,52 @@ TEST(schema_says_what_is_allowed)
     }
 }
 
+static void enum_of(char *out, size_t cap, int n, const char *limits)
+{
+    size_t at = (size_t)snprintf(out, cap, "{\"type\":\"array\",\"uniqueItems\":true,%s\"items\":{\"enum\":[", limits);
+    for (int i = 0; i < n; i++)
+        at += (size_t)snprintf(out + at, cap - at, "%s%d", i ? "," : "", i);
+    snprintf(out + at, cap - at, "]}}");
+}
+
+/* Arrays of different values, drawn at random, against what the keywords say. */
+TEST(schema_of_different_items)
+{
+    static const struct {
+        int n, min, max; /* values, minItems, maxItems (-1: none) */
+    } shapes[] = {{1, 0, -1}, {3, 0, -1}, {4, 2, 3}, {6, 1, 2}, {10, 0, -1}, {11, 0, -1}, {12, 3, -1}, {20, 0, 4}, {30, 2, 5}, {40, 3, 3}};
+    sg_rng *g = tap_rng();
+    for (size_t k = 0; k < sizeof shapes / sizeof shapes[0]; k++) {
+        char schema[2000], limits[80], text[400];
+        int n = shapes[k].n, min = shapes[k].min, max = shapes[k].max, yes = 0;
+        snprintf(limits, sizeof limits, max < 0 ? "\"minItems\":%d," : "\"minItems\":%d,\"maxItems\":%d,", min, max);
+        enum_of(schema, sizeof schema, n, limits);
+        sg_grammar *grammar;
+        sg_error err;
+        CHECK_OK(sg_grammar_from_schema(&grammar, schema, strlen(schema), 0, &err));
+        for (int i = 0; i < 400; i++) {
+            int item[8], len = (int)sg_rng_below(g, 8), at = snprintf(text, sizeof text, "[");
+            bool want = len >= min && (max < 0 || len <= max);
+            for (int j = 0; j < len; j++) {
+                item[j] = (int)sg_rng_below(g, (uint64_t)n + (sg_rng_below(g, 20) == 0)); /* now and then one that is not listed */
+                for (int h = 0; n > 10 && sg_rng_below(g, 8) && j && item[j] <= item[j - 1] && h < 8; h++)
+                    item[j] = (int)sg_rng_below(g, (uint64_t)n);
+                want &= item[j] < n && (n <= 10 || j == 0 || item[j] > item[j - 1]); /* many values: in their order */
+                for (int h = 0; h < j; h++)
+                    want &= item[h] != item[j];
+                at += snprintf(text + at, sizeof text - (size_t)at, "%s%d", j ? ", " : "", item[j]);
+            }
+            snprintf(text + at, sizeof text - (size_t)at, "]");
+            int verdict = reads(grammar, text, strlen(text));
+            yes += want;
+            if ((verdict == 1) != want)
+                tap_fail(__FILE__, __LINE__, "%s reads %s: %d", schema, text, verdict);
+        }
+        CHECK(yes > 3 && yes < 400);
+        sg_grammar_free(grammar);
+    }
+}
+
 TEST(schema_refuses_what_it_cannot_keep)
 {
     static const struct {
@@ -154,6 +216,8 @@ TEST(schema_refuses_what_it_cannot_keep)
         {"{\"type\":[\"object\",5]}", SG_E_FORMAT, "'type'"},
         {"{\"type\":\"text\"}", SG_E_FORMAT, "'text' is not a type"},
         {"{\"properties\":{\"a\":{\"type\":\"array\",\"uniqueItems\":true}}}", SG_E_UNSUPPORTED, "/properties/a: 'uniqueItems'"},
+        {"{\"properties\":{\"a\":{\"uniqueItems\":true,\"items\":{\"type\":\"integer\",\"minimum\":-9000000000000000,\"maximum\":9}}}}",
+         SG_E_UNSUPPORTED, "/properties/a: 'uniqueItems'"},
         {"{\"type\":\"array\",\"unevaluatedItems\":false}", SG_E_UNSUPPORTED, "'unevaluatedItems'"},
         {"{\"type\":\"string\",\"pattern\":\"(\"}", SG_E_FORMAT, "pattern: a group is not closed"},
         {"{\"type\":\"string\",\"pattern\":\"(?<=x)y\"}", SG_E_UNSUPPORTED, "look-behind"},
@@ -406,9 +470,9 @@ static void check_file(const char *name, int unsupported_max, int missed_max)
     CHECK(t.in_order - t.in_order_accepted <= missed_max);
 }
 
-TEST(schemas_written) { check_file("written", 1, 2); }
+TEST(schemas_written) { check_file("written", 0, 2); }
 TEST(schemas_of_functions) { check_file("functions", 0, 0); }
-TEST(schemas_of_schemastore) { check_file("schemastore", 36, 0); }
+TEST(schemas_of_schemastore) { check_file("schemastore", 31, 0); }
 
 /* ---- failures ---- */
 
@@ -427,6 +491,8 @@ TEST(schema_survives_failing_allocations)
     static const char schema[] =
         "{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"string\",\"pattern\":\"^[a-z]+$\"},\"b\":{\"oneOf\":[{\"const\":1},"
         "{\"type\":\"integer\",\"minimum\":5}]},\"c\":{\"$ref\":\"#\"}},\"required\":[\"a\"],\"dependentRequired\":{\"a\":[\"b\"]}}";
+    static const char unique[] = "{\"type\":\"array\",\"uniqueItems\":true,\"items\":{\"type\":\"integer\",\"minimum\":1,\"maximum\":4}}";
+    CHECK_ALLOC_LOOP(compile, (void *)(uintptr_t)unique);
     CHECK_ALLOC_LOOP(compile, (void *)(uintptr_t)schema);
 }
 

@@ -132,6 +132,9 @@ sg_status sg_schema_dump(sg_schema *c, const json_t *v, char **text, size_t *n);
 sg_status sg_schema_number(sg_schema *c, const sg_schema_set *set, bool integer, uint32_t rule);
 sg_status sg_schema_object(sg_schema *c, const sg_schema_set *set, uint32_t rule);
 sg_status sg_schema_array(sg_schema *c, const sg_schema_set *set, uint32_t rule);
+/* Arrays of min to max (max < 0: any number of) different items that obey `set`, as alternatives of `rule`.  *done is false, and
+ * nothing was added, when they cannot be listed. */
+sg_status sg_schema_unique(sg_schema *c, const sg_schema_set *set, int64_t min, int64_t max, uint32_t rule, bool *done);
 /* What the schemas of a set say of the property `name`. */
 sg_status sg_schema_property(sg_schema *c, const sg_schema_set *set, const char *name, size_t n, sg_schema_set *value);
 

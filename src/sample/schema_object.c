@@ -346,12 +346,12 @@ typedef struct array {
     size_t ntuple;
     json_t *contains;
     int64_t min_contains, max_contains;
+    bool unique;
 } array;
 
 static sg_status read_array(sg_schema *c, const sg_schema_set *set, array *a)
 {
     *a = (array){.max = -1, .min_contains = 1, .max_contains = -1};
-    bool unique = false;
     for (size_t i = 0; i < set->n; i++) {
         json_t *s = set->s[i], *contains = json_object_get(s, "contains");
         int64_t min, max;
@@ -360,7 +360,7 @@ static sg_status read_array(sg_schema *c, const sg_schema_set *set, array *a)
         a->min = min > a->min ? min : a->min;
         a->max = max >= 0 && (a->max < 0 || max < a->max) ? max : a->max;
         a->ntuple = json_array_size(tuple_of(s)) > a->ntuple ? json_array_size(tuple_of(s)) : a->ntuple;
-        unique |= json_is_true(json_object_get(s, "uniqueItems"));
+        a->unique |= json_is_true(json_object_get(s, "uniqueItems"));
         if (!contains)
             continue;
         SG_TRY(sg_schema_count(c, s, "minContains", 1, &min));
@@ -373,8 +373,7 @@ static sg_status read_array(sg_schema *c, const sg_schema_set *set, array *a)
         a->min_contains = min;
         a->max_contains = max;
     }
-    if (unique && !(a->max >= 0 && a->max <= 1))
-        return sg_schema_fail(c, set->s[0], SG_E_UNSUPPORTED, "'uniqueItems' is not supported");
+    a->unique &= a->max < 0 || a->max > 1;
     if (a->contains && (a->min || a->max >= 0 || a->ntuple))
         return sg_schema_fail(c, set->s[0], SG_E_UNSUPPORTED, "'contains' together with other limits of an array is not supported");
     return SG_OK;
@@ -453,11 +452,26 @@ static sg_status tuple_rules(sg_schema *c, const sg_schema_set *set, const array
     return SG_OK;
 }
 
+/* Items that are all different, where they can be told apart. */
+static sg_status different(sg_schema *c, const sg_schema_set *set, const array *a, uint32_t rule)
+{
+    sg_schema_set value = {0};
+    bool done = false;
+    if (!a->contains && !a->ntuple) {
+        SG_TRY(item_set(c, set, 0, &value));
+        SG_TRY(sg_schema_unique(c, &value, a->min, a->max, rule, &done));
+    }
+    return done ? SG_OK
+                : sg_schema_fail(c, set->s[0], SG_E_UNSUPPORTED, "'uniqueItems' of items that cannot be listed is not supported");
+}
+
 sg_status sg_schema_array(sg_schema *c, const sg_schema_set *set, uint32_t rule)
 {
     array a;
     uint32_t ws, item, behind;
     SG_TRY(read_array(c, set, &a));
+    if (a.unique)
+        return different(c, set, &a, rule);
     if (a.contains)
         return containing(c, set, &a, rule);
     SG_TRY(sg_schema_ws(c, &ws));
