@@ -5,10 +5,8 @@
  * A packed tile is one B tile (1 KiB) after another, 32 columns each, the last one padded with zeros; A is read in
  * place. Activations are one bfloat16 term: a layer is off by 0.0015 of its results, one of 8-bit activations by 0.0037.  Layers
  * whose error goes far have two terms, as two rows (sg_linear_refine): keys, values, the last layer, the logits, all of an encoder.
- * (docs/profile.md has what one term costs in perplexity, and gains.)
- *
- * Two row blocks and two tiles of W make four C tiles, which stay in the
- * tile registers over all columns:
+ * (docs/profile.md has what one term costs in perplexity, and gains.)  Two row blocks and two tiles of W make four C tiles, which
+ * stay in the tile registers over all columns:
  *
  *     tmm0 tmm1   rows  0-15 with W tiles 0, 1      tmm4  A of rows  0-15     tmm6 tmm7   B of W tiles 0, 1
  *     tmm2 tmm3   rows 16-31 with W tiles 0, 1      tmm5  A of rows 16-31
@@ -16,7 +14,8 @@
  * Measured on a Sapphire Rapids class server, one step of 32 rows and two tiles, 64 cycles of products: 26 ns from the first level cache,
  * 40 from the second, 80 to 110 where the weights come from the third.  So the first 32 rows of a pair of tiles fetch weights
  * some steps ahead, the rows after them multiply what is near and fetch a part of the next pair.  A stored tile holds up the loads
- * after it, about 1000 cycles for four tiles: sums wait in memory only where x would not stay in the second level cache.
+ * after it, about 1000 cycles for four tiles: a block's sums are put to `out` row by row beside the steps of the next block, and sums
+ * wait in memory only where x would not stay in the second level cache.
  *
  * An element of C sees the same products in the same order whatever stands beside it, so the bits do not depend on the
  * number of rows: a single row runs through the same instruction.
@@ -27,6 +26,7 @@
 /* A has 64 bytes for a row and step.  All of it stays in the second level cache up to WHOLE_BYTES; of more, pieces of columns do.
  * Weights are fetched AHEAD steps before their use.  (segue bench kernel --only bf16 --shape 4096x4096, Sapphire Rapids class.) */
 enum { STEP_BYTES = 1024, ROWS = 256, TILES = 32, STEPS_MIN = 16, AHEAD = 4, WHOLE_BYTES = 3 << 19, PIECE_BYTES = 1 << 20 };
+enum { PAIR = 2 * SG_TILE, PAIR_BYTES = 4 * PAIR }; /* a row of two tiles' sums */
 
 /* An odd number of steps: tiles a power of two apart would share a few sets of the caches. */
 static size_t tile_bytes(int k) { return (size_t)((k + 31) / 32 | 1) * STEP_BYTES; }
@@ -84,37 +84,53 @@ SG_INLINE void fetch_next(weights w, int s, int lines)
     }
 }
 
-/* r0 + r1 rows with two tiles over nstep steps; c [2][ROWS][16] gets the sums, or has them added unless `first`.  `lines` of the next
- * pair's weights a step are fetched, 0: these rows are the first, and fetch their own. */
-SG_INLINE void block(bool second, int lines, bool first, float *c, const uint8_t *x, size_t stride, int r0, weights w,
-                     int nstep)
+/* Sums of a block that are not in `out` yet: rows of two whole tiles. */
+typedef struct pending {
+    const float *c; /* [n][2][16] */
+    float *const *out;
+    int n, tile;
+} pending;
+
+SG_INLINE void put_row(pending *p)
 {
-    const size_t apart = ROWS * SG_TILE;
+    float *to = *p->out++ + p->tile * SG_TILE;
+    _mm512_storeu_ps(to, _mm512_load_ps(p->c));
+    _mm512_storeu_ps(to + SG_TILE, _mm512_load_ps(p->c + SG_TILE));
+    p->c += PAIR;
+    p->n--;
+}
+
+/* r0 + r1 rows with two tiles over nstep steps; c [r0 + r1][2][16] gets the sums, or has them added unless `first`.  `lines` of the
+ * next pair's weights a step are fetched, 0: these rows are the first, and fetch their own.  What is pending is put to `out`
+ * beside the steps. */
+SG_INLINE void block(bool second, int lines, bool first, float *c, const uint8_t *x, size_t stride, int r0, weights w, int nstep,
+                     pending *q)
+{
     const size_t below = (size_t)r0 * stride;
-    float *c2 = c + r0 * SG_TILE;
+    const int each = q->n <= nstep ? 1 : 2;
+    float *c2 = c + r0 * PAIR;
     if (first) {
         SG_AMX_ZERO(0);
         SG_AMX_ZERO(1);
         SG_AMX_ZERO(2);
         SG_AMX_ZERO(3);
     } else {
-        SG_AMX_LOAD(0, c, 64);
-        SG_AMX_LOAD(1, c + apart, 64);
+        SG_AMX_LOAD(0, c, PAIR_BYTES);
+        SG_AMX_LOAD(1, c + SG_TILE, PAIR_BYTES);
         if (second) {
-            SG_AMX_LOAD(2, c2, 64);
-            SG_AMX_LOAD(3, c2 + apart, 64);
+            SG_AMX_LOAD(2, c2, PAIR_BYTES);
+            SG_AMX_LOAD(3, c2 + SG_TILE, PAIR_BYTES);
         }
     }
     for (int s = 0; s < nstep; s++) {
         const uint8_t *a = x + (size_t)s * 64;
         SG_AMX_LOAD(6, w.w0 + (size_t)s * STEP_BYTES, 64);
-        SG_AMX_LOAD(7, w.w1 + (size_t)s * STEP_BYTES, 64);
         SG_AMX_LOAD(4, a, stride);
-        if (second)
-            SG_AMX_LOAD(5, a + below, stride);
         SG_AMX_DOT_BF16(0, 4, 6);
+        SG_AMX_LOAD(7, w.w1 + (size_t)s * STEP_BYTES, 64);
         SG_AMX_DOT_BF16(1, 4, 7);
         if (second) {
+            SG_AMX_LOAD(5, a + below, stride);
             SG_AMX_DOT_BF16(2, 5, 6);
             SG_AMX_DOT_BF16(3, 5, 7);
         }
@@ -122,26 +138,45 @@ SG_INLINE void block(bool second, int lines, bool first, float *c, const uint8_t
             fetch_next(w, s, lines);
         else
             fetch_ahead(w, s, nstep);
+        for (int i = 0; i < each && q->n; i++)
+            put_row(q);
     }
-    SG_AMX_STORE(0, c, 64);
-    SG_AMX_STORE(1, c + apart, 64);
+    while (q->n)
+        put_row(q);
+    SG_AMX_STORE(0, c, PAIR_BYTES);
+    SG_AMX_STORE(1, c + SG_TILE, PAIR_BYTES);
     if (second) {
-        SG_AMX_STORE(2, c2, 64);
-        SG_AMX_STORE(3, c2 + apart, 64);
+        SG_AMX_STORE(2, c2, PAIR_BYTES);
+        SG_AMX_STORE(3, c2 + SG_TILE, PAIR_BYTES);
     }
 }
 
-/* Rows at equal distances. */
+/* Rows at equal distances, and where their sums go. */
 typedef struct run {
     const uint8_t *x;
+    float *const *out;
     size_t stride; /* between rows */
-    int nrow, nblock, piece; /* piece: steps at a time */
+    int nrow, nblock, piece, n; /* piece: steps at a time */
     int now0, now1; /* rows that the tiles are configured for */
+    pending put;
 } run;
 
-/* All rows with nstep steps from s0 on of two tiles; c [2][ROWS][16].  Rows are dealt evenly to pairs of blocks of up to 16: 33 rows are
- * 9, 8, 8 and 8, because a product with one row takes two thirds of the time of one with 16, and a block alone waits for its own sums. */
-static void pair(run *r, float *c, weights w, int s0, int nstep)
+/* A block's sums, of the tiles from `tile` on, are complete.  A tile alone or a part of one is put at once. */
+static void put_later(run *r, const float *c, int m, int nrow, int tile, int tiles)
+{
+    if (tiles == 2 && (tile + 2) * SG_TILE <= r->n) {
+        r->put = (pending){c, r->out + m, nrow, tile};
+        return;
+    }
+    for (int i = 0; i < nrow; i++)
+        for (int t = 0; t < tiles; t++)
+            sg_store_tile_row(r->out[m + i], _mm512_load_ps(c + i * PAIR + t * SG_TILE), tile + t, r->n);
+}
+
+/* All rows with nstep steps from s0 on of the `tiles` (2, or 1: the second is the first again) tiles from `tile` on; c [ROWS][2][16].
+ * Rows are dealt evenly to pairs of blocks of up to 16: 33 rows are 9, 8, 8 and 8, because a product with one row takes two thirds of
+ * the time of one with 16, and a block alone waits for its own sums. */
+static void pair(run *r, float *c, weights w, int s0, int nstep, bool last, int tile, int tiles)
 {
     const int lines = r->nblock <= 4 ? 8 : r->nblock <= 8 ? 4 : 2;
     for (int m = 0, b = 0, r0, r1; m < r->nrow; m += r0 + r1, b += 2) {
@@ -152,7 +187,7 @@ static void pair(run *r, float *c, weights w, int s0, int nstep)
             configure(r0, r1);
         r->now0 = r0, r->now1 = r1;
 #define BLOCK(second, lines) \
-    block(second, lines, s0 == 0, c + m * SG_TILE, r->x + (size_t)m * r->stride + (size_t)s0 * 64, r->stride, r0, w, nstep)
+    block(second, lines, s0 == 0, c + m * PAIR, r->x + (size_t)m * r->stride + (size_t)s0 * 64, r->stride, r0, w, nstep, &r->put)
         if (!r1)
             BLOCK(false, 0);
         else if (m == 0)
@@ -165,19 +200,14 @@ static void pair(run *r, float *c, weights w, int s0, int nstep)
             BLOCK(true, 2);
         if (m > 0)
             w.next += (size_t)nstep * (size_t)lines * 64;
+        if (last)
+            put_later(r, c + m * PAIR, m, r0 + r1, tile, tiles);
     }
 }
 
-static void store(float *const *out, float (*c)[ROWS][SG_TILE], int nrow, int tile, int tiles, int n)
+static run run_of(float *const *out, const uint8_t *const *x, int nrow, int nstep, int n)
 {
-    for (int m = 0; m < nrow; m++)
-        for (int t = 0; t < tiles; t++)
-            sg_store_tile_row(out[m], _mm512_load_ps(c[t][m]), tile + t, n);
-}
-
-static run run_of(const uint8_t *const *x, int nrow, int nstep)
-{
-    run r = {.x = x[0], .stride = nrow > 1 ? (size_t)(x[1] - x[0]) : 64, .nrow = nrow, .piece = nstep};
+    run r = {.x = x[0], .out = out, .stride = nrow > 1 ? (size_t)(x[1] - x[0]) : 64, .nrow = nrow, .piece = nstep, .n = n};
     r.nblock = nrow <= 16 ? 1 : (nrow + 31) / 32 * 2;
     size_t all = (size_t)nrow * (size_t)nstep * 64;
     if (all > WHOLE_BYTES) {
@@ -191,10 +221,10 @@ static run run_of(const uint8_t *const *x, int nrow, int nstep)
 /* Rows at equal distances. */
 static void mul_run(float *const *out, const uint8_t *const *x, int nrow, const void *packed, int tile0, int tile1, int n, int k)
 {
-    _Alignas(64) float c[TILES][ROWS][SG_TILE];
+    _Alignas(64) float c[TILES / 2][ROWS * PAIR];
     size_t bytes = tile_bytes(k);
     int nstep = (k + 31) / 32;
-    run r = run_of(x, nrow, nstep);
+    run r = run_of(out, x, nrow, nstep, n);
     const bool whole = r.piece >= nstep;
     for (int t0 = tile0; t0 < tile1; t0 += TILES) {
         int tiles = tile1 - t0 < TILES ? tile1 - t0 : TILES;
@@ -205,13 +235,11 @@ static void mul_run(float *const *out, const uint8_t *const *x, int nrow, const 
                 const uint8_t *at = start + (size_t)t * bytes + (size_t)s0 * STEP_BYTES;
                 bool last = t + 2 >= tiles;
                 weights w = {at, t + 1 < tiles ? at + bytes : at, last ? start + (size_t)(s0 + steps) * STEP_BYTES : at + 2 * bytes, bytes};
-                pair(&r, c[whole ? 0 : t][0], w, s0, steps);
-                if (whole)
-                    store(out, c, nrow, t0 + t, last ? tiles - t : 2, n);
+                pair(&r, c[whole ? t / 2 % 2 : t / 2], w, s0, steps, s0 + steps >= nstep, t0 + t, last ? tiles - t : 2);
             }
         }
-        if (!whole)
-            store(out, c, nrow, t0, tiles, n);
+        while (r.put.n)
+            put_row(&r.put);
     }
     SG_AMX_RELEASE();
 }
