@@ -497,6 +497,13 @@ enum {
 };
 sg_status sg_grammar_from_schema(sg_grammar **g, const char *json, size_t n, unsigned flags, sg_error *err);
 
+/* One of n texts, which are valid UTF-8.  SG_E_FORMAT when there are none, SG_E_LIMIT. */
+sg_status sg_grammar_from_texts(sg_grammar **g, const char *const *text, const size_t *len, size_t n, sg_error *err);
+
+/* The texts that a regular expression matches from beginning to end: ECMA 262's syntax without look-around, \b, \p and
+ * back-references (SG_E_UNSUPPORTED).  SG_E_FORMAT "pattern: ..." when it is malformed or matches nothing, SG_E_LIMIT. */
+sg_status sg_grammar_from_pattern(sg_grammar **g, const char *pattern, size_t n, sg_error *err);
+
 void sg_grammar_free(sg_grammar *g);
 
 /* ---- requests ------------------------------------------------------------ */

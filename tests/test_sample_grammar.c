@@ -275,6 +275,86 @@ static bool build_and_read(void *arg)
     return ok;
 }
 
+/* ---- texts and patterns ---- */
+
+static int verdict_of(const sg_grammar *g, const char *text)
+{
+    sg_matcher *m;
+    if (sg_matcher_new(&m, g, NULL) != SG_OK)
+        return -2;
+    int verdict = sg_matcher_feed(m, text, strlen(text), NULL) != SG_OK ? -1 : sg_matcher_may_end(m);
+    sg_matcher_free(m);
+    return verdict;
+}
+
+TEST(grammar_of_texts_reads_one_of_them)
+{
+    static const char *const text[] = {"yes", "yesterday", "", "\xc3\xa9t\xc3\xa9", "no", "yes"};
+    size_t len[6];
+    sg_error err;
+    sg_grammar *g = NULL;
+    for (int i = 0; i < 6; i++)
+        len[i] = strlen(text[i]);
+    CHECK_OK(sg_grammar_from_texts(&g, text, len, 6, &err));
+    for (int i = 0; i < 6; i++)
+        CHECK_INT(verdict_of(g, text[i]), 1);
+    CHECK_INT(verdict_of(g, "yest"), 0);
+    CHECK_INT(verdict_of(g, "yesx"), -1);
+    CHECK_INT(verdict_of(g, "\xc3"), 0);
+    CHECK_INT(verdict_of(g, "nope"), -1);
+    sg_grammar_free(g);
+    CHECK_INT(sg_grammar_from_texts(&g, text, len, 0, &err), SG_E_FORMAT);
+}
+
+TEST(grammar_of_a_pattern_reads_what_matches_whole)
+{
+    static const struct {
+        const char *pattern, *text;
+        int verdict;
+    } cases[] = {
+        {"[a-z]+", "abc", 1},          {"[a-z]+", "abc1", -1},       {"[a-z]+", "", 0},
+        {"a|bc", "a", 1},              {"a|bc", "ac", -1},           {"a|bc", "bc", 1},
+        {"^\\d{3}-\\d{4}$", "555-1234", 1}, {"\\d{3}", "55", 0},     {"\\d{3}", "5555", -1},
+        {".", "\xc3\xa9", 1},          {"[^a]", "\xf0\x9f\x98\x80", 1}, {"[^a]", "a", -1},
+        {"(yes|no)( maybe)?", "no maybe", 1}, {"", "", 1},          {"", "x", -1},
+        {"a*", "", 1},                 {"\"x\"", "\"x\"", 1},        {"[^a]", "\xed\xa0\x80", -1},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        sg_grammar *g = NULL;
+        sg_error err;
+        CHECK_OK(sg_grammar_from_pattern(&g, cases[i].pattern, strlen(cases[i].pattern), &err));
+        int have = verdict_of(g, cases[i].text);
+        if (have != cases[i].verdict)
+            tap_fail(__FILE__, __LINE__, "%s reads '%s': %d, want %d", cases[i].pattern, cases[i].text, have, cases[i].verdict);
+        sg_grammar_free(g);
+    }
+    static const struct {
+        const char *pattern;
+        sg_status status;
+    } wrong[] = {{"a)|(b", SG_E_FORMAT}, {"(", SG_E_FORMAT}, {"[z-a]", SG_E_FORMAT}, {"(?=a)b", SG_E_UNSUPPORTED}, {"a$b", SG_E_FORMAT},
+                 {"((a{1000}){1000}){1000}", SG_E_LIMIT}, {"(a|b)*a(a|b){60}", SG_E_LIMIT}};
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        sg_grammar *g = NULL;
+        sg_error err;
+        CHECK_INT(sg_grammar_from_pattern(&g, wrong[i].pattern, strlen(wrong[i].pattern), &err), wrong[i].status);
+        CHECK(!g && err.text[0] && !strchr(err.text, '\n'));
+    }
+}
+
+static bool build_plain(void *arg)
+{
+    static const char *const text[] = {"one", "two", "three"};
+    static const size_t len[] = {3, 3, 5};
+    sg_grammar *a = NULL, *b = NULL;
+    (void)arg;
+    bool ok = sg_grammar_from_texts(&a, text, len, 3, NULL) == SG_OK && sg_grammar_from_pattern(&b, "a+(b|[cd])", 10, NULL) == SG_OK;
+    sg_grammar_free(a);
+    sg_grammar_free(b);
+    return ok;
+}
+
+TEST(grammar_of_texts_survives_failing_allocations) { CHECK_ALLOC_LOOP(build_plain, NULL); }
+
 TEST(grammar_survives_failing_allocations)
 {
     make_vocabulary();

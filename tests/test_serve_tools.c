@@ -94,6 +94,16 @@ TEST(forced_calls_and_schemas_become_grammars)
         {"\"grammar\":\"root ::= (\"", false, false, "grammar"},
         {"\"guided_json\":{\"type\":\"integer\"}", true, true, ""},
         {"\"json_schema\":\"{\\\"type\\\":\\\"integer\\\"}\"", true, true, ""},
+        {"\"guided_regex\":\"[a-z]+\"", true, true, ""},
+        {"\"guided_regex\":\"a)|(b\"", false, false, "guided_regex"},
+        {"\"guided_choice\":[\"yes\",\"no\"]", true, true, ""},
+        {"\"structured_outputs\":{}", true, false, ""},
+        {"\"structured_outputs\":{\"json\":{\"type\":\"integer\"},\"regex\":null}", true, true, ""},
+        {"\"structured_outputs\":{\"json\":{\"$ref\":\"#/x\"}}", false, false, "structured_outputs"},
+        {"\"structured_outputs\":{\"json_object\":true}", true, true, ""},
+        {"\"structured_outputs\":{\"json_object\":false,\"choice\":[\"a\"]}", true, true, ""},
+        {"\"structured_outputs\":{\"regex\":\"(?=x)y\"}", false, false, "structured_outputs"},
+        {"\"structured_outputs\":{\"grammar\":\"root ::= [a-z]+\"},\"response_format\":{\"type\":\"text\"}", true, true, ""},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         sg_api_params p;
@@ -104,6 +114,31 @@ TEST(forced_calls_and_schemas_become_grammars)
         if (ok != cases[i].ok || (g != NULL) != cases[i].constrains || strcmp(e.param, cases[i].param) != 0 || (!ok && e.status != 400))
             tap_fail(__FILE__, __LINE__, "%s: %d %s: %s", cases[i].rest, ok, e.param, e.message);
         sg_grammar_free(g);
+        json_decref(body);
+    }
+    static const char *const wrong[][2] = {
+        {"\"structured_outputs\":{\"regex\":\"a\",\"choice\":[\"a\"]}", "guided_regex"},
+        {"\"structured_outputs\":{\"json\":{},\"json_object\":true}", "structured_outputs"},
+        {"\"structured_outputs\":{\"regex\":5}", "regex"},
+        {"\"structured_outputs\":{\"shape\":5}", "structured_outputs"},
+        {"\"structured_outputs\":{\"structural_tag\":\"x\"}", "structural_tag"},
+        {"\"structured_outputs\":[]", "structured_outputs"},
+        {"\"structured_outputs\":{},\"guided_json\":{}", "structured_outputs"},
+        {"\"guided_choice\":[]", "guided_choice"},
+        {"\"guided_choice\":[1]", "guided_choice"},
+        {"\"guided_choice\":[\"a\"],\"guided_regex\":\"a\"", "guided_regex"},
+        {"\"grammar\":\"root ::= [a]\",\"guided_json\":{}", "grammar"},
+        {"\"guided_regex\":\"a\",\"response_format\":{\"type\":\"json_object\"}", "guided_regex"},
+    };
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        char text[1000];
+        sg_api_params p;
+        sg_api_error e = {0};
+        snprintf(text, sizeof text, "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],%s}", wrong[i][0]);
+        json_t *body = json_loads(text, 0, NULL);
+        CHECK(body);
+        if (sg_api_params_read(&p, SG_ROUTE_CHAT, body, &e) || e.status != 400 || strcmp(e.param, wrong[i][1]) != 0)
+            tap_fail(__FILE__, __LINE__, "%s: %d %s: %s", wrong[i][0], e.status, e.param, e.message);
         json_decref(body);
     }
     static const char *const choices[] = {"\"auto\"", "\"none\"", "\"required\"", "{\"type\":\"function\",\"function\":{\"name\":\"g\"}}"};

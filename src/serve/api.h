@@ -44,7 +44,9 @@ typedef struct sg_api_params {
     double temperature, top_p, min_p, typical_p, repeat_penalty, frequency_penalty, presence_penalty;
     json_t *messages, *prompt, *stop, *logit_bias, *tools, *tool_choice, *documents, *template_kwargs, *stream_options;
     json_t *response_format, *modalities, *json_schema, *suffix;
+    json_t *structured, *choice;         /* structured_outputs; texts of which the answer is one */
     const char *grammar, *schema_param; /* GBNF; where the schema came from, NULL: "json_schema" */
+    const char *regex;                  /* that the answer matches */
     bool any_object, parallel;          /* json_object; parallel_tool_calls */
 } sg_api_params;
 

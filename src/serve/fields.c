@@ -82,6 +82,9 @@ static const field fields[] = {
     {"json_schema", BOTH, F_ANY, 0, 0, 0, AT(json_schema), NULL},
     {"guided_json", BOTH, F_ANY, 0, 0, 0, AT(json_schema), NULL},
     {"guided_grammar", BOTH, F_STRING, 0, 1 << 20, 0, AT(grammar), NULL},
+    {"guided_regex", BOTH, F_STRING, 0, 1 << 16, 0, AT(regex), NULL},
+    {"guided_choice", BOTH, F_ARRAY, 1, 4096, 0, AT(choice), NULL},
+    {"structured_outputs", BOTH, F_OBJECT, 0, 64, 0, AT(structured), NULL},
     {"audio", CHAT, F_REFUSED, 0, 0, 0, NOWHERE, "this model gives no audio"},
     {"prediction", CHAT, F_REFUSED, 0, 0, 0, NOWHERE, "predicted outputs are not supported"},
     {"web_search_options", CHAT, F_REFUSED, 0, 0, 0, NOWHERE, "nothing here can search the web"},
@@ -379,6 +382,60 @@ static bool check_format(sg_api_params *p, sg_api_error *e)
     return true;
 }
 
+/* Its fields are those of vLLM, each the same as a field of the request. */
+static const field structured_fields[] = {
+    {"json", BOTH, F_ANY, 0, 0, 0, AT(json_schema), NULL},
+    {"regex", BOTH, F_STRING, 0, 1 << 16, 0, AT(regex), NULL},
+    {"choice", BOTH, F_ARRAY, 1, 4096, 0, AT(choice), NULL},
+    {"grammar", BOTH, F_STRING, 0, 1 << 20, 0, AT(grammar), NULL},
+    {"json_object", BOTH, F_BOOL, 0, 1, 0, AT(any_object), NULL},
+    {"disable_fallback", BOTH, F_BOOL, 0, 1, 0, NOWHERE, NULL},
+    {"structural_tag", BOTH, F_REFUSED, 0, 0, 0, NOWHERE, "use tools instead"},
+};
+
+static bool read_structured(sg_api_params *p, sg_api_error *e)
+{
+    const char *key;
+    json_t *v;
+    if (p->json_schema || p->grammar || p->regex || p->choice)
+        return sg_api_fail(e, 400, "invalid_value", "structured_outputs", "'structured_outputs' together with another grammar or schema.");
+    json_object_foreach(p->structured, key, v) {
+        const field *f = NULL;
+        for (size_t i = 0; i < sizeof structured_fields / sizeof structured_fields[0] && !f; i++)
+            f = strcmp(structured_fields[i].name, key) == 0 ? &structured_fields[i] : NULL;
+        if (!f)
+            return sg_api_fail(e, 400, "unknown_parameter", "structured_outputs", "'structured_outputs' has no field '%.64s' here.", key);
+        if (!json_is_null(v) && !read_field(f, v, p, e))
+            return false;
+    }
+    p->schema_param = "structured_outputs";
+    return true;
+}
+
+static bool check_choice(const json_t *choice, sg_api_error *e)
+{
+    size_t all = 0;
+    for (size_t i = 0; i < json_array_size(choice); i++) {
+        const json_t *v = json_array_get(choice, i);
+        if (!json_is_string(v) || strlen(json_string_value(v)) != json_string_length(v))
+            return sg_api_fail(e, 400, "invalid_type", "guided_choice", "Choices must be strings without zero characters.");
+        all += json_string_length(v);
+    }
+    enum { MOST = 1 << 16 };
+    return all <= MOST || sg_api_fail(e, 400, "invalid_value", "guided_choice", "Choices of %zu bytes together, at most %d.", all, MOST);
+}
+
+/* What the answer is bound to is one thing. */
+static bool check_bound(const sg_api_params *p, sg_api_error *e)
+{
+    if (p->json_schema && p->grammar)
+        return sg_api_fail(e, 400, "invalid_value", "grammar", "Either a grammar or a JSON schema, not both.");
+    if ((p->json_schema != NULL) + p->any_object + (p->grammar != NULL) + (p->regex != NULL) + (p->choice != NULL) > 1)
+        return sg_api_fail(e, 400, "invalid_value", p->regex ? "guided_regex" : p->choice ? "guided_choice" : "structured_outputs",
+                           "An answer can be bound to one of a schema, a grammar, a pattern and choices.");
+    return !p->choice || check_choice(p->choice, e);
+}
+
 static bool check_modalities(const sg_api_params *p, sg_api_error *e)
 {
     for (size_t i = 0; i < json_array_size(p->modalities); i++) {
@@ -392,10 +449,9 @@ static bool check_modalities(const sg_api_params *p, sg_api_error *e)
 static bool across(sg_api_params *p, int route, sg_api_error *e)
 {
     if ((p->stop && !check_stop(p, e)) || (p->logit_bias && !check_bias(p, e)) || (p->stream_options && !check_stream_options(p, e)) ||
-        (p->response_format && !check_format(p, e)) || (p->modalities && !check_modalities(p, e)))
+        (p->structured && !read_structured(p, e)) || (p->response_format && !check_format(p, e)) || !check_bound(p, e) ||
+        (p->modalities && !check_modalities(p, e)))
         return false;
-    if (p->json_schema && p->grammar)
-        return sg_api_fail(e, 400, "invalid_value", "grammar", "Either a grammar or a JSON schema, not both.");
     if (route == SG_ROUTE_CHAT) {
         if (!p->model)
             return sg_api_fail(e, 400, "missing_required_parameter", "model", "Missing required parameter: 'model'.");

@@ -122,6 +122,23 @@ static bool from_schema(const json_t *schema, unsigned flags, const char *param,
     return sg_api_fail_status(e, &err, param);
 }
 
+static bool from_choices(const json_t *choice, sg_grammar **g, sg_error *err)
+{
+    size_t n = json_array_size(choice);
+    const char **text = sg_calloc(n + 1, sizeof *text);
+    size_t *len = sg_calloc(n + 1, sizeof *len);
+    sg_status st = text && len ? SG_OK : sg_fail_nomem(err, "choices");
+    for (size_t i = 0; i < n && st == SG_OK; i++) {
+        text[i] = json_string_value(json_array_get(choice, i));
+        len[i] = json_string_length(json_array_get(choice, i));
+    }
+    if (st == SG_OK)
+        st = sg_grammar_from_texts(g, text, len, n, err);
+    sg_free(text);
+    sg_free(len);
+    return st == SG_OK;
+}
+
 bool sg_api_grammar(const sg_api_params *p, sg_grammar **g, sg_api_error *e)
 {
     const char *param = p->schema_param ? p->schema_param : "json_schema";
@@ -133,7 +150,7 @@ bool sg_api_grammar(const sg_api_params *p, sg_grammar **g, sg_api_error *e)
         json_decref(schema);
         return ok;
     }
-    if (sg_tools_use(p) == SG_TOOLS_FREE && (p->json_schema || p->any_object || p->grammar))
+    if (sg_tools_use(p) == SG_TOOLS_FREE && (p->json_schema || p->any_object || p->grammar || p->regex || p->choice))
         return sg_api_fail(e, 400, "unsupported_value", "tools",
                            "An answer that may be a tool call cannot be bound to a schema; use tool_choice.");
     if (p->any_object) {
@@ -144,11 +161,15 @@ bool sg_api_grammar(const sg_api_params *p, sg_grammar **g, sg_api_error *e)
     }
     if (p->json_schema)
         return from_schema(p->json_schema, 0, param, g, e);
-    if (!p->grammar || sg_grammar_parse(g, p->grammar, strlen(p->grammar), &err) == SG_OK)
+    bool ok = p->grammar  ? sg_grammar_parse(g, p->grammar, strlen(p->grammar), &err) == SG_OK
+              : p->regex  ? sg_grammar_from_pattern(g, p->regex, strlen(p->regex), &err) == SG_OK
+              : p->choice ? from_choices(p->choice, g, &err)
+                          : true;
+    if (ok)
         return true;
     if (err.status == SG_E_LIMIT)
         err.status = SG_E_ARGUMENT;
-    return sg_api_fail_status(e, &err, "grammar");
+    return sg_api_fail_status(e, &err, p->structured ? param : p->grammar ? "grammar" : p->regex ? "guided_regex" : "guided_choice");
 }
 
 /* ---- calls in answers --------------------------------------------------------------------------- */
