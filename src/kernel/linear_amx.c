@@ -101,23 +101,23 @@ SG_INLINE void block_rows(bool full, bool fetch, int rows, int nmin, bool first,
     }
     int g = 0;
     for (; g + 3 < ngroup; g += 2) { /* nothing to decide: a jump between tile instructions costs as much as the sums do */
-        put(full, true, r->c[1]);
         multiply(full, false, x, w, g + 2);
+        put(full, true, r->c[1]);
         if (fetch)
             sg_fetch_group(f, g);
         collect(rows, nmin, acc, r->c[0], x, w, g);
-        put(full, false, r->c[0]);
         multiply(full, true, x, w, g + 3);
+        put(full, false, r->c[0]);
         if (fetch)
             sg_fetch_group(f, g + 1);
         collect(rows, nmin, acc, r->c[1], x, w, g + 1);
     }
     if (full && next) {
-        put(full, true, r->c[1]);
         multiply(full, false, next, w, 0);
+        put(full, true, r->c[1]);
         collect(rows, nmin, acc, r->c[0], x, w, g);
-        put(full, false, r->c[0]);
         multiply(full, true, next, w, 1);
+        put(full, false, r->c[0]);
         collect(rows, nmin, acc, r->c[1], x, w, g + 1);
     } else {
         const int left = ngroup - g; /* 1 to 3 */
