@@ -1,21 +1,21 @@
 /* kernel/linear_avx512_float.c - AVX-512: linear layers over F32, F16 and BF16 weights.
  *
  * A packed tile is [k][16] weights of the stored type, so one load gives a column of 16 weights, widened to float32
- * without loss and multiplied with one broadcast activation of each row.  A sum takes 128 columns one after another; these sums are
+ * without loss and multiplied with one broadcast activation of each row.  A sum takes 256 columns one after another; these sums are
  * added in rising order: fewer roundings follow each other than in one long sum, and the order is the same in every batch.
  *
  *     for a panel of columns        x [rows][columns] copied side by side: rows of x are often a power of two apart
- *         for 2 or 4 tiles          weights of 128 columns are 16 KiB, in the first level cache
+ *         for 2 or 4 tiles          weights of 256 columns are 32 KiB, in the first level cache
  *             for up to 14 rows     28 sums in registers, 28 multiply-adds for 2 + 14 loads
  *
- * Many rows: a panel has 128 columns and half precision weights are widened once for all rows.  Up to 12 rows: a panel has 4096
+ * Many rows: a panel has 256 columns and half precision weights are widened once for all rows.  Up to 12 rows: a panel has 4096
  * columns, for long reads of memory.  Rows are dealt evenly: 15 are 8 and 7, because few rows leave the adders waiting for each other.
  * The next weights are fetched into the second level cache a share at a time beside all rows: fetched beside the first rows only,
  * they came one after another (two threads, M = 64: 256 GFLOP/s, now 290).
  */
 #include "kernel/linear_wide.h"
 
-enum { ROWS = 12, MANY_ROWS = 14, TILES = 32, PIECE = 128, LONG = 4096, MANY_BYTES = PIECE * 4 + 64, FEW_BYTES = LONG * 4 + 64 };
+enum { ROWS = 12, MANY_ROWS = 14, TILES = 32, PIECE = 256, LONG = 4096, MANY_BYTES = PIECE * 4 + 64, FEW_BYTES = LONG * 4 + 64 };
 
 SG_INLINE size_t value_bytes(sg_dtype type) { return type == SG_F32 ? 4 : 2; }
 SG_INLINE size_t tile_bytes(sg_dtype type, int k) { return ((size_t)k * SG_TILE * value_bytes(type) + 63) / 64 * 64; }
