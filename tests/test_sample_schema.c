@@ -82,6 +82,13 @@ TEST(schema_says_what_is_allowed)
         {"{\"type\":\"integer\",\"multipleOf\":7}", "48", 0},
         {"{\"type\":\"number\",\"multipleOf\":0.01}", "12.34", 1},
         {"{\"type\":\"number\",\"multipleOf\":0.01}", "12.345", -1},
+        {"{\"type\":\"number\",\"not\":{\"type\":\"integer\"}}", "-1.5", 1},
+        {"{\"type\":\"number\",\"not\":{\"type\":\"integer\"}}", "0.010", 1},
+        {"{\"type\":\"number\",\"not\":{\"type\":\"integer\"}}", "7", 0},
+        {"{\"type\":\"number\",\"not\":{\"type\":\"integer\"}}", "7.00", 0},
+        {"{\"type\":\"number\",\"not\":{\"type\":\"integer\"}}", "7e1", -1},
+        {"{\"type\":\"number\",\"not\":{\"type\":\"integer\"},\"minimum\":2,\"maximum\":3}", "2.5", 1},
+        {"{\"type\":\"number\",\"not\":{\"type\":\"integer\"},\"minimum\":2,\"maximum\":3}", "3.5", -1},
         {"{\"enum\":[\"a\",\"ab\",1,null,{\"k\":[1]}]}", "\"ab\"", 1},
         {"{\"enum\":[\"a\",\"ab\",1,null,{\"k\":[1]}]}", "{ \"k\": [ 1 ] }", 1},
         {"{\"enum\":[\"a\",\"ab\",1,null,{\"k\":[1]}]}", "\"b", -1},
@@ -133,6 +140,14 @@ TEST(schema_says_what_is_allowed)
         {"{\"anyOf\":[{\"type\":\"null\"},{\"type\":\"integer\",\"maximum\":3}]}", "4", -1},
         {"{\"oneOf\":[{\"type\":\"integer\",\"multipleOf\":3},{\"type\":\"integer\",\"multipleOf\":5}]}", "15", 0},
         {"{\"oneOf\":[{\"type\":\"integer\",\"multipleOf\":3},{\"type\":\"integer\",\"multipleOf\":5}]}", "9", 1},
+        {"{\"oneOf\":[{\"type\":\"object\",\"properties\":{\"a\":true},\"required\":[\"a\"],\"additionalProperties\":false},"
+         "{\"type\":\"object\",\"required\":[\"b\"],\"propertyNames\":{\"maxLength\":1}}]}", "{\"a\":1}", 1},
+        {"{\"oneOf\":[{\"type\":\"object\",\"properties\":{\"k\":{\"enum\":[1,2]}},\"additionalProperties\":{\"type\":\"null\"}},"
+         "{\"type\":\"object\",\"properties\":{\"k\":{\"enum\":[2,3]}},\"additionalProperties\":{\"type\":\"null\"}}]}", "{\"k\":1}", 1},
+        {"{\"oneOf\":[{\"type\":\"object\",\"properties\":{\"k\":{\"enum\":[1,2]}},\"additionalProperties\":{\"type\":\"null\"}},"
+         "{\"type\":\"object\",\"properties\":{\"k\":{\"enum\":[2,3]}},\"additionalProperties\":{\"type\":\"null\"}}]}", "{\"k\":2}", -1},
+        {"{\"oneOf\":[{\"type\":\"object\",\"properties\":{\"k\":{\"enum\":[1,2]}},\"additionalProperties\":{\"type\":\"null\"}},"
+         "{\"type\":\"object\",\"properties\":{\"k\":{\"enum\":[2,3]}},\"additionalProperties\":{\"type\":\"null\"}}]}", "{}", -1},
         {"{\"not\":{\"type\":[\"null\",\"boolean\"]}}", "null", -1},
         {"{\"not\":{\"type\":[\"null\",\"boolean\"]}}", "[null]", 1},
         {"{\"type\":\"string\",\"not\":{\"enum\":[\"ab\"]}}", "\"ab\"", -1},
@@ -472,7 +487,7 @@ static void check_file(const char *name, int unsupported_max, int missed_max)
 
 TEST(schemas_written) { check_file("written", 0, 2); }
 TEST(schemas_of_functions) { check_file("functions", 0, 0); }
-TEST(schemas_of_schemastore) { check_file("schemastore", 31, 0); }
+TEST(schemas_of_schemastore) { check_file("schemastore", 25, 0); }
 
 /* ---- failures ---- */
 

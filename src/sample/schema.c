@@ -369,6 +369,16 @@ static sg_status check_excluded(sg_schema *c, const sg_schema_set *set, unsigned
     return SG_OK;
 }
 
+/* Numbers that are no integers: no multiples of 1. */
+static sg_status fractions(sg_schema *c, const sg_schema_set *set, uint32_t rule)
+{
+    sg_schema_set with = *set;
+    if (!sg_schema_made(c, NULL, "fraction"))
+        SG_TRY(sg_schema_keep(c, NULL, "fraction", json_pack("{s:i}", SG_KEY_NOT_MULTIPLE, 1)));
+    SG_TRY(sg_schema_set_add(c, &with, sg_schema_made(c, NULL, "fraction")));
+    return sg_schema_number(c, &with, false, rule);
+}
+
 static sg_status flat(sg_schema *c, const sg_schema_set *set, uint32_t rule)
 {
     unsigned types;
@@ -383,8 +393,8 @@ static sg_status flat(sg_schema *c, const sg_schema_set *set, uint32_t rule)
     if (types & SG_TYPE_STRING)
         SG_TRY(sg_schema_string(c, set, rule));
     if ((types & SG_TYPE_NUMBER) == SG_TYPE_FRACTION)
-        return sg_schema_fail(c, set->n ? set->s[0] : NULL, SG_E_UNSUPPORTED, "numbers that are no integers cannot be asked for");
-    if (types & SG_TYPE_NUMBER)
+        SG_TRY(fractions(c, set, rule));
+    else if (types & SG_TYPE_NUMBER)
         SG_TRY(sg_schema_number(c, set, !(types & SG_TYPE_FRACTION), rule));
     if (types & SG_TYPE_OBJECT)
         SG_TRY(sg_schema_object(c, set, rule));
@@ -466,6 +476,11 @@ static sg_status one_of(sg_schema *c, json_t *s, size_t i, json_t *all)
         if (st != SG_OK || apart)
             continue;
         st = sg_schema_opposite(c, json_array_get(list, k), &not);
+        if (st == SG_E_UNSUPPORTED) {
+            c->partly = true;
+            st = sg_schema_opposite(c, json_array_get(list, k), &not);
+            c->partly = false;
+        }
         if (st == SG_E_UNSUPPORTED)
             st = sg_schema_fail(c, s, st, "'oneOf': the choices %zu and %zu may overlap; use anyOf", i, k);
         else if (st == SG_OK && json_array_append(mine, not) != 0)

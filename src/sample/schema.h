@@ -15,7 +15,7 @@
 #include "sample/grammar_rules.h"
 
 enum {
-    SG_SCHEMA_SET_MAX = 48,       /* schemas that hold at one place at once */
+    SG_SCHEMA_SET_MAX = 80,       /* schemas that hold at one place at once */
     SG_SCHEMA_SETS_MAX = 1 << 16, /* rules for sets */
     SG_SCHEMA_WORK_MAX = 1 << 18, /* steps of resolving choices */
     SG_SCHEMA_DEPTH_MAX = 128,    /* of references and choices that lead to one another, of values in enum */
@@ -54,6 +54,7 @@ typedef struct sg_schema {
     sg_grammar *g;
     json_t *root;
     unsigned flags;
+    bool partly;    /* opposites may leave out what they cannot say: they allow less, never more */
     bool lone_ref;  /* drafts up to 7: nothing stands beside $ref */
     json_t *made;   /* object: schemas made on the way, by what they were made of */
     json_t *here;   /* the schema being compiled, for errors */

@@ -325,21 +325,30 @@ sg_status sg_schema_obeys(sg_schema *c, json_t *s, const json_t *v, bool *yes)
 
 static sg_status opposite(sg_schema *c, json_t *s, int depth, json_t **out);
 
+/* With c->partly an opposite may allow less than all that s does not: ways that cannot be said are left out, as long as there is
+ * another one.  That is enough where it is only asked for more (oneOf), and no opposite of it is ever made. */
+
 /* Put a schema (taken over) into a list. */
 static sg_status put(sg_schema *c, json_t *list, json_t *s)
 {
     return s && json_array_append_new(list, s) == 0 ? SG_OK : sg_fail_nomem(c->err, "a schema");
 }
 
-/* The opposites of all members of a list. */
-static sg_status opposites(sg_schema *c, const json_t *list, int depth, json_t *out)
+/* The opposites of all members of a list.  `one`: it is enough when one of them holds, so some may be left out. */
+static sg_status opposites(sg_schema *c, const json_t *list, bool one, int depth, json_t *out)
 {
+    sg_status lost = SG_OK;
     for (size_t i = 0; i < json_array_size(list); i++) {
         json_t *not;
-        SG_TRY(opposite(c, json_array_get(list, i), depth + 1, &not));
-        SG_TRY(put(c, out, json_incref(not)));
+        sg_status st = opposite(c, json_array_get(list, i), depth + 1, &not);
+        if (st == SG_E_UNSUPPORTED && one && c->partly)
+            lost = st;
+        else if (st != SG_OK)
+            return st;
+        else
+            SG_TRY(put(c, out, json_incref(not)));
     }
-    return SG_OK;
+    return lost;
 }
 
 static sg_status cannot(sg_schema *c, const json_t *s, const char *key)
@@ -389,12 +398,17 @@ static sg_status flip_properties(sg_schema *c, json_t *map, int depth, json_t *a
 {
     const char *name;
     json_t *s, *not;
+    sg_status lost = SG_OK;
     json_object_foreach(map, name, s) {
-        SG_TRY(opposite(c, s, depth + 1, &not));
-        if (!json_is_false(not))
+        sg_status st = opposite(c, s, depth + 1, &not);
+        if (st == SG_E_UNSUPPORTED && c->partly)
+            lost = st;
+        else if (st != SG_OK)
+            return st;
+        else if (!json_is_false(not))
             SG_TRY(put(c, any, json_pack("{s:s, s:[s], s:{s:O}}", "type", "object", "required", name, "properties", name, not)));
     }
-    return SG_OK;
+    return lost;
 }
 
 static sg_status flip_required(sg_schema *c, const json_t *names, json_t *any)
@@ -434,11 +448,11 @@ static sg_status flip(sg_schema *c, json_t *s, const char *key, json_t *v, int d
     if (strcmp(key, "not") == 0)
         return put(c, any, json_incref(v));
     if (strcmp(key, "allOf") == 0)
-        return opposites(c, v, depth, any);
+        return opposites(c, v, true, depth, any);
     if (strcmp(key, "anyOf") == 0) {
         if (!(list = json_array()))
             return sg_fail_nomem(c->err, "a schema");
-        sg_status st = opposites(c, v, depth, list);
+        sg_status st = opposites(c, v, false, depth, list);
         if (st == SG_OK)
             return put(c, any, json_pack("{s:o}", "allOf", list));
         json_decref(list);
@@ -469,16 +483,27 @@ static sg_status flip_all(sg_schema *c, json_t *s, int depth, json_t *any)
 {
     const char *key;
     json_t *v, *target, *not;
+    sg_status lost = SG_OK, st;
     if (json_object_get(s, "$ref")) {
         SG_TRY(sg_schema_resolve(c, s, &target));
-        SG_TRY(opposite(c, target, depth + 1, &not));
-        SG_TRY(put(c, any, json_incref(not)));
+        st = opposite(c, target, depth + 1, &not);
+        if (st == SG_E_UNSUPPORTED && c->partly)
+            lost = st;
+        else if (st != SG_OK)
+            return st;
+        else
+            SG_TRY(put(c, any, json_incref(not)));
         if (c->lone_ref)
-            return SG_OK;
+            return lost;
     }
-    json_object_foreach(s, key, v)
-        SG_TRY(flip(c, s, key, v, depth, any));
-    return SG_OK;
+    json_object_foreach(s, key, v) {
+        st = flip(c, s, key, v, depth, any);
+        if (st == SG_E_UNSUPPORTED && c->partly)
+            lost = st;
+        else if (st != SG_OK)
+            return st;
+    }
+    return lost;
 }
 
 static sg_status opposite(sg_schema *c, json_t *s, int depth, json_t **out)
@@ -487,7 +512,8 @@ static sg_status opposite(sg_schema *c, json_t *s, int depth, json_t **out)
         *out = json_is_true(s) ? json_false() : json_true();
         return SG_OK;
     }
-    if ((*out = sg_schema_made(c, s, "opposite")))
+    const char *name = c->partly ? "opposite, partly" : "opposite";
+    if ((*out = sg_schema_made(c, s, name)))
         return SG_OK;
     if (depth > 32 || --c->work < 0)
         return sg_schema_fail(c, s, SG_E_UNSUPPORTED, "the opposite of something this deep cannot be expressed");
@@ -495,6 +521,8 @@ static sg_status opposite(sg_schema *c, json_t *s, int depth, json_t **out)
     if (!any)
         return sg_fail_nomem(c->err, "a schema");
     sg_status st = flip_all(c, s, depth, any);
+    if (st == SG_E_UNSUPPORTED && c->partly && json_array_size(any))
+        st = SG_OK;
     if (st != SG_OK) {
         json_decref(any);
         return st;
@@ -504,8 +532,8 @@ static sg_status opposite(sg_schema *c, json_t *s, int depth, json_t **out)
         *out = json_false();
         return SG_OK;
     }
-    SG_TRY(sg_schema_keep(c, s, "opposite", json_pack("{s:o}", "anyOf", any)));
-    *out = sg_schema_made(c, s, "opposite");
+    SG_TRY(sg_schema_keep(c, s, name, json_pack("{s:o}", "anyOf", any)));
+    *out = sg_schema_made(c, s, name);
     return SG_OK;
 }
 
