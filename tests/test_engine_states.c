@@ -27,6 +27,16 @@ static void scene_open(scene *s, int max_running)
             s->prompt[k][i] = 'a' + (i * (k + 3) + k) % 26;
 }
 
+static uint64_t taken[SG_REQUEST_NSTATE][SG_REQUEST_NSTATE]; /* arrows, by all tests of this file */
+
+static void scene_close(scene *s)
+{
+    for (int i = 0; i < SG_REQUEST_NSTATE; i++)
+        for (int k = 0; k < SG_REQUEST_NSTATE; k++)
+            taken[i][k] += s->e->transition[i][k];
+    sg_engine_close(s->e);
+}
+
 static void turn(scene *s)
 {
     bool idle = false;
@@ -89,7 +99,7 @@ static uint64_t alone(int answer)
     sg_request *r = ask(&s, 1, 50, answer);
     finish(&s, r, &sum, &n, &how);
     sg_request_free(r);
-    sg_engine_close(s.e);
+    scene_close(&s);
     return sum;
 }
 
@@ -129,7 +139,7 @@ static void cancelled(scene *s, sg_request *r, sg_request_state from, sg_request
         sg_request_free(other);
     }
     everything_is_free(s);
-    sg_engine_close(s->e);
+    scene_close(s);
 }
 
 TEST(cancel_queued)
@@ -175,7 +185,7 @@ TEST(cancel_whom_another_one_waits_for)
     sg_request *r = ask(&s, 0, PROMPT, 10);
     finish(&s, r, &want, &n, &how);
     sg_request_free(r);
-    sg_engine_close(s.e);
+    scene_close(&s);
     scene_open(&s, 4);
     sg_request *leader = ask(&s, 0, PROMPT, 10), *follower = ask(&s, 0, PROMPT, 10);
     turn(&s);
@@ -192,7 +202,7 @@ TEST(cancel_whom_another_one_waits_for)
     CHECK(sum == want && how == SG_FINISH_LENGTH);
     sg_request_free(follower);
     everything_is_free(&s);
-    sg_engine_close(s.e);
+    scene_close(&s);
 }
 
 /* Reach a state beside another request, then cancel there.  The one that decodes without a reader is paused, so its answer is long
@@ -211,17 +221,78 @@ TEST(cancel_in_prefill) { cancel_in(SG_REQUEST_PREFILL, PROMPT, 10); }
 TEST(cancel_in_decode) { cancel_in(SG_REQUEST_DECODE, PROMPT, 10); }
 TEST(cancel_paused) { cancel_in(SG_REQUEST_PAUSED, 10, 300); }
 
+/* Thrown out of a prompt, while it answered, while its reader was behind. */
 TEST(cancel_preempted)
 {
-    for (int decoding = 0; decoding < 2 && !tap_failed(); decoding++) {
+    static const sg_request_state from[] = {SG_REQUEST_PREFILL, SG_REQUEST_DECODE, SG_REQUEST_PAUSED};
+    for (int i = 0; i < 3 && !tap_failed(); i++) {
         scene s;
         uint64_t want = alone(40);
         scene_open(&s, 2);
-        sg_request *other = ask(&s, 1, 50, 40), *r = ask(&s, 0, PROMPT, 10);
-        reach(&s, r, decoding ? SG_REQUEST_DECODE : SG_REQUEST_PREFILL);
+        sg_request *other = ask(&s, 1, 50, 40), *r = ask(&s, 0, PROMPT, from[i] == SG_REQUEST_PAUSED ? 300 : 10);
+        reach(&s, r, from[i]);
         CHECK(sg_engine_preempt(s.e, other) == r);
         cancelled(&s, r, SG_REQUEST_PREEMPTED, other, want);
     }
+}
+
+/* A cancel and a step that fails in one turn: it ends once, by what came first. */
+TEST(cancel_while_the_step_fails)
+{
+    for (int before = 0; before < 2 && !tap_failed(); before++) {
+        scene s;
+        uint64_t sum = 0;
+        int n = 0;
+        sg_finish how = SG_FINISH_LENGTH;
+        scene_open(&s, 2);
+        sg_request *r = ask(&s, 0, 20, 50);
+        reach(&s, r, SG_REQUEST_DECODE);
+        s.fake->fail = true;
+        if (before)
+            sg_request_cancel(r);
+        turn(&s);
+        sg_request_cancel(r);
+        turn(&s);
+        CHECK_INT(r->state, SG_REQUEST_ENDED);
+        CHECK(drain(r, &sum, &n, &how));
+        CHECK_INT(how, before ? SG_FINISH_CANCELLED : SG_FINISH_ERROR);
+        CHECK_INT(s.e->stats.finished[SG_FINISH_CANCELLED] + s.e->stats.finished[SG_FINISH_ERROR], 1);
+        sg_request_free(r);
+        everything_is_free(&s);
+        scene_close(&s);
+    }
+}
+
+/* Every detour that a life can take, and the answer of a life without one. */
+TEST(a_life_with_every_detour)
+{
+    enum { ANSWER = 200 };
+    scene s;
+    uint64_t want = alone(ANSWER), sum = 0;
+    int n = 0;
+    sg_finish how = SG_FINISH_ERROR;
+    scene_open(&s, 2);
+    sg_request *r = ask(&s, 1, 50, ANSWER);
+    reach(&s, r, SG_REQUEST_PREFILL);
+    CHECK(sg_engine_preempt(s.e, NULL) == r); /* of its prompt */
+    CHECK_INT(r->state, SG_REQUEST_PREEMPTED);
+    reach(&s, r, SG_REQUEST_DECODE);
+    CHECK(sg_engine_preempt(s.e, NULL) == r);
+    reach(&s, r, SG_REQUEST_PREFILL);
+    reach(&s, r, SG_REQUEST_PAUSED); /* nobody reads */
+    CHECK(!drain(r, &sum, &n, &how));
+    reach(&s, r, SG_REQUEST_DECODE);
+    reach(&s, r, SG_REQUEST_PAUSED);
+    CHECK(sg_engine_preempt(s.e, NULL) == r);
+    for (int i = 0; i < 20; i++)
+        turn(&s);
+    CHECK_INT(r->state, SG_REQUEST_PREEMPTED); /* its reader is behind: it is not taken in again */
+    finish(&s, r, &sum, &n, &how);
+    CHECK(how == SG_FINISH_LENGTH && n == ANSWER && sum == want);
+    CHECK_INT(r->npreempt, 3);
+    sg_request_free(r);
+    everything_is_free(&s);
+    scene_close(&s);
 }
 
 /* A request that is cancelled while the step draws its tokens: by its own reader, from within the loop. */
@@ -261,7 +332,7 @@ TEST(cancel_while_finishing)
         sg_request_free(t.r);
         everything_is_free(&s);
         CHECK_INT(s.e->stats.finished[SG_FINISH_CANCELLED] + s.e->stats.finished[SG_FINISH_LENGTH], 1); /* ends once */
-        sg_engine_close(s.e);
+        scene_close(&s);
     }
 }
 
@@ -282,7 +353,7 @@ TEST(cancel_after_the_end)
     CHECK(how == SG_FINISH_LENGTH && n == 3);
     sg_request_free(r);
     everything_is_free(&s);
-    sg_engine_close(s.e);
+    scene_close(&s);
 }
 
 /* Closing an engine ends requests in any state. */
@@ -303,12 +374,26 @@ TEST(closing_ends_all)
         } else if (states[i] != SG_REQUEST_QUEUED)
             reach(&s, r, states[i]);
         CHECK_INT(r->state, states[i]);
-        sg_engine_close(s.e);
+        scene_close(&s);
         CHECK(drain(r, &sum, &n, &how) && how == SG_FINISH_CANCELLED);
         CHECK(drain(held, &sum, &n, &how) && how == SG_FINISH_CANCELLED);
         sg_request_free(r);
         sg_request_free(held);
     }
+}
+
+/* The last test: those before it took every arrow of the picture, and no other one. */
+TEST(every_arrow_was_taken)
+{
+    int arrows = 0;
+    for (int a = 0; a < SG_REQUEST_NSTATE; a++)
+        for (int b = 0; b < SG_REQUEST_NSTATE; b++) {
+            bool may = sg_request_may((sg_request_state)a, (sg_request_state)b);
+            arrows += may;
+            if (may != (taken[a][b] > 0))
+                tap_fail(__FILE__, __LINE__, "state %d to %d: taken %llu times", a, b, (unsigned long long)taken[a][b]);
+        }
+    tap_note("%d arrows", arrows);
 }
 
 TAP_MAIN
