@@ -143,6 +143,7 @@ TEST(an_opened_model_leaves_no_page_of_its_file)
 
 /* ---- the heap ---- */
 
+#ifndef SANITIZED
 static long resident_kib(void)
 {
     long size = 0, pages = 0;
@@ -153,6 +154,7 @@ static long resident_kib(void)
     fclose(f);
     return n == 2 ? pages * (sysconf(_SC_PAGESIZE) / 1024) : -1;
 }
+#endif
 
 /* Blocks that are too small for mappings of their own, freed below one that stays: the C library keeps their pages until it is asked. */
 TEST(trimming_gives_freed_memory_back)
