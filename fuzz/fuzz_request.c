@@ -1,6 +1,8 @@
-/* Any bytes as the body of a chat and of a text completion: read, checked, errors written as JSON. */
+/* Any bytes as the body of a chat and of a text completion: read, checked, errors written as JSON; what the answer is bound to
+ * becomes a grammar. */
 #include "base/heap.h"
 #include "serve/api.h"
+#include "serve/tools.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -23,12 +25,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         sg_api_params p;
         sg_api_error e;
         char *text[4] = {0};
+        sg_grammar *g = NULL;
         if (!v)
             return 0;
         if (!sg_api_params_read(&p, route, v, &e))
             check_error(&e);
         else if (route == SG_ROUTE_CHAT && !sg_api_chat_read(&p, &text[0], &text[1], &text[2], &text[3], &e))
             check_error(&e);
+        else if (!sg_api_grammar(&p, &g, &e))
+            check_error(&e);
+        sg_grammar_free(g);
         for (int i = 0; i < 4; i++)
             sg_free(text[i]);
         json_decref(v);
