@@ -12,13 +12,18 @@
  *                                                           moves to the activation: |w| * (x with w's sign)
  *
  * The sums of a group are exact, the zero code is taken off by the activations' own sum, and the float
- * operations that follow are those of the other tables in the same order, so the bits are theirs as well.
+ * operations that follow are those of the other tables in the same order, so the bits are theirs as well.  Sums
+ * begin at MAGIC, so that they need no conversion (linear_wide.h).
  *
- * Up to 3 or 4 rows (8 bits: 12) go straight through the packed tile.  With more, the codes of a tile are unpacked to bytes
- * once, 1024 columns at a time, stay in the first-level cache, and serve all rows, 6 at a time.
+ * Up to eight rows (6 bits: 4, 8 bits: 16) go straight through the packed tile, four at a time.  With more, the codes of a tile are
+ * unpacked to bytes once, 640 columns at a time, stay in the first level cache, and serve all rows, three or four at a time; the sums
+ * of eight tiles wait in the second level.  Unpacked levels of 8 bits come as sizes and masks: x ^ mask is x or -x - 1, exclusive or
+ * runs on three ports where VPSIGNB has two, and what the ones amount to is known from the weights alone.
  *
- * Rejected: weights widened to 16 bits and VPMADDWD.  It needs no care about overflow but does half the
- * products an instruction and doubles the bytes that are read.
+ * All loops take 16 rows of W: an activation that is broadcast serves two products, without which loads hold the additions up.  What a
+ * compiler makes of them is worth a look after any change: `objdump -d`, 230 instructions for 4 rows, 4 bits and 32 columns, no stack.
+ *
+ * Rejected: weights widened to 16 bits and VPMADDWD: as many operations for 32 products (4) as 8-bit levels take here, twice the bytes.
  */
 #include "kernel/linear.h"
 #include "kernel/quant_layout.h"
@@ -32,8 +37,12 @@
 /* The compiler takes no part in the order of additions: as a tree they need more registers than there are, and everything goes through
  * memory (a fifth to a third of the time). */
 #define IN_ORDER(v) __asm__("" : "+x"(v))
+/* Nor is what is needed after the products kept in registers before them. */
+#define IN_MEMORY(v) __asm__("" : "+m"(v))
 
-enum { ROWS = 6 }; /* rows of x at a time: 6 sums, 6 more where they are flushed, and operands fit 16 registers */
+enum { ROWS = 4 }; /* rows of x at a time: 8 sums of 16 bits, and operands fit 16 registers */
+
+#define MAGIC 0x4b400000 /* the bits of 1.5 * 2^23: MAGIC + n are those of 1.5 * 2^23 + n for |n| < 2^22 (linear_wide.h) */
 
 /* ---- a type's constants ----------------------------------------------------------------------------- */
 
@@ -162,68 +171,136 @@ INLINE float float_at(const uint8_t *p)
     return v;
 }
 
-/* The exact sums of code * x, or of level * x where flush is 0, over vectors [v0, v1) of a group whose
- * codes are in `code`, for MB rows; x[m] + 4v are its four activations.
- * `ones`: 16-bit ones, or the rows' scales. */
-INLINE void dot_rows(kind k, int MB, __m256i *dot, __m256i ones, const __m256i *code, const uint8_t *const *x, size_t at, int v0, int v1)
+/* Rows of x as kernels take them. */
+typedef struct acts {
+    const uint8_t *const *x;
+    act_offsets at;
+    const int32_t *start; /* [row][`stride`]: where sums of a half (or of a group) begin, from group b0 on (fill_starts) */
+    int stride, b0;
+    const uint8_t *const *next; /* rows that are wanted after these */
+} acts;
+
+INLINE __m256 row_scale(const acts *r, int m, int b) { return _mm256_set1_ps(float_at(r->x[m] + r->at.d + (size_t)(4 * b))); }
+
+/* Sums of a group that begin at something that depends on x. */
+INLINE int starts_of(kind k) { return !k.zero ? 0 : k.halves == 2 && !k.fold ? 2 : 1; }
+
+/* MAGIC - zero * (sum of x) of groups [b0, b0 + ngroup) of a row; with folded scales -4 * sums of both halves as a pair of 16 bits. */
+INLINE void fill_starts(kind k, int32_t *start, const uint8_t *x, act_offsets at, int b0, int ngroup)
 {
-    __m256i sum[ROWS];
-#pragma GCC unroll 8
-    for (int v = v0; v < v1; v++) {
-        __m256i w = code[v];
-        __m256i size = k.flush ? w : _mm256_abs_epi8(w);
-#pragma GCC unroll 6
-        for (int m = 0; m < MB; m++) {
-            __m256i a = _mm256_set1_epi32(int_at(x[m] + at + (size_t)(v * 4)));
-            __m256i pair = _mm256_maddubs_epi16(size, k.flush ? a : _mm256_sign_epi8(a, w));
-            if (!k.flush) {
-                dot[m] = _mm256_add_epi32(dot[m], _mm256_madd_epi16(pair, ones));
-                IN_ORDER(dot[m]);
-                continue;
-            }
-            sum[m] = (v - v0) % k.flush == 0 ? pair : _mm256_add_epi16(sum[m], pair);
-            IN_ORDER(sum[m]);
-            if ((v - v0) % k.flush == k.flush - 1 || v == v1 - 1)
-                dot[m] = _mm256_add_epi32(dot[m], _mm256_madd_epi16(sum[m], ones));
-            if (k.flush < 8) /* more than one addition to it */
-                IN_ORDER(dot[m]);
+    const uint8_t *neg = x + (k.halves == 2 ? at.neg16 + (size_t)(8 * b0) : at.neg + (size_t)(4 * b0));
+    const __m256i magic = _mm256_set1_epi32(MAGIC);
+    for (int i = 0; i < ngroup * starts_of(k); i += k.fold ? 4 : 8) {
+        if (k.fold) {
+            __m256i v = load32(neg + 8 * (size_t)i);
+            __m128i both = _mm_packs_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+            _mm_storeu_si128((__m128i *)(void *)(start + i), _mm_slli_epi16(both, 2));
+        } else {
+            __m256i v = _mm256_mullo_epi32(load32(neg + 4 * (size_t)i), _mm256_set1_epi32(k.zero));
+            _mm256_storeu_si256((__m256i *)(void *)(start + i), _mm256_add_epi32(v, magic));
         }
     }
 }
 
-/* zero * minus the sum of activations. */
-INLINE __m256i dot_start(kind k, const uint8_t *x, act_offsets at, int b, int h)
+/* What a half of a group (or all of it) of eight rows of W has beside codes. */
+typedef struct ends {
+    __m256 scale, base, offset; /* base: -MAGIC * scale */
+    __m256i start;              /* of signed levels */
+} ends;
+
+INLINE __m256 base_of(__m256 scale) { return _mm256_mul_ps(scale, _mm256_set1_ps(-0x1.8p23f)); }
+
+/* Codes of a group of 16 rows of W, in two vectors: in memory as bytes, or still packed. */
+typedef struct source {
+    bool packed, split;
+    const __m256i (*code)[8], (*mask)[8]; /* not packed: [2][8]; split: signed levels, of which `code` has the sizes */
+    const uint8_t *plane;                 /* packed */
+    sg_dtype type;
+    __m256i table;
+} source;
+
+INLINE __m256i code_at(source s, int p, int v) { return s.packed ? codes(s.type, s.plane + 32 * p, v, s.table) : s.code[p][v]; }
+
+/* x with the signs of w: by VPSIGNB, or where `mask` says so as ~x, and the start makes up for the ones that are missing. */
+INLINE __m256i signed_as(source s, __m256i a, __m256i w, int p, int v)
 {
-    if (!k.zero)
-        return _mm256_setzero_si256();
-    int32_t neg = k.halves == 2 ? int_at(x + at.neg16 + (size_t)(8 * b + 4 * h)) : int_at(x + at.neg + (size_t)(4 * b));
-    __m256i v = _mm256_set1_epi32(neg);
-    switch (k.zero) {
-    case 4: return _mm256_slli_epi32(v, 2);
-    case 8: return _mm256_slli_epi32(v, 3);
-    case 12: return _mm256_add_epi32(_mm256_slli_epi32(v, 2), _mm256_slli_epi32(v, 3));
-    case 16: return _mm256_slli_epi32(v, 4);
-    default: return _mm256_slli_epi32(v, 5);
+    return s.split ? _mm256_xor_si256(a, s.mask[p][v]) : _mm256_sign_epi8(a, w);
+}
+
+/* dot += the exact sums of code * x, or of level * x where flush is 0: vector v of [v0, v1), whose 16-bit sums wait in `sum`.
+ * `ones`: 16-bit ones, or the rows' scales. */
+INLINE void dot_step(kind k, __m256i *sum, __m256i *dot, __m256i ones, __m256i size, __m256i a, int v, int v0, int v1)
+{
+    __m256i pair = _mm256_maddubs_epi16(size, a);
+    if (!k.flush) {
+        *dot = _mm256_add_epi32(*dot, _mm256_madd_epi16(pair, ones));
+        IN_ORDER(*dot);
+        return;
+    }
+    *sum = (v - v0) % k.flush == 0 ? pair : _mm256_add_epi16(*sum, pair);
+    IN_ORDER(*sum);
+    if ((v - v0) % k.flush == k.flush - 1 || v == v1 - 1) {
+        *dot = _mm256_add_epi32(*dot, _mm256_madd_epi16(*sum, ones));
+        IN_ORDER(*dot);
     }
 }
 
-/* One half of a group's columns, eight rows of W, MB rows of x. */
-INLINE void half_group(kind k, int MB, __m256 *acc, const __m256i *code, __m256 scale, __m256 offset, const uint8_t *const *x,
-                       act_offsets at, int b, int h)
+/* The end of a half for one row: sums times scales, and what minima add. */
+INLINE void end_half(kind k, __m256 *acc, const __m256i *dot, const ends (*e)[2], const acts *r, int m, int b, int h)
 {
-    __m256i dot[ROWS];
+    __m256 d = row_scale(r, m, b), sx = d;
+    if (k.min)
+        sx = _mm256_set1_ps(float_at(r->x[m] + r->at.sx + (size_t)(4 * b)));
+#pragma GCC unroll 2
+    for (int p = 0; p < 2; p++) {
+        acc[p] = _mm256_fmadd_ps(_mm256_fmadd_ps(_mm256_castsi256_ps(dot[p]), e[p][h].scale, e[p][h].base), d, acc[p]);
+        if (k.min)
+            acc[p] = _mm256_fmadd_ps(e[p][h].offset, sx, acc[p]);
+    }
+}
+
+/* Where the sums of row m begin. */
+INLINE void begin_half(kind k, __m256i *dot, const ends (*e)[2], const acts *r, int m, int b, int h)
+{
+    const int n = starts_of(k);
+    if (n) {
+        dot[0] = dot[1] = _mm256_set1_epi32(r->start[m * r->stride + (b - r->b0) * n + (n == 2 ? h : 0)]);
+        return;
+    }
+    dot[0] = e[0][h].start;
+    dot[1] = e[1][h].start;
+}
+
+/* One half of a group's columns, or all of them: 16 rows of W, MB rows of x; e: [p][half].  Two vectors at a time where two make a sum:
+ * that needs no registers for sums of 16 bits. */
+INLINE void half_group(kind k, int MB, __m256 (*acc)[2], source s, const ends (*e)[2], const acts *r, int b, int h)
+{
+    __m256i dot[ROWS][2], sum[ROWS][2], ones = _mm256_set1_epi16(1);
+    const int v0 = h * 4, v1 = k.halves == 2 ? h * 4 + 4 : 8, step = k.flush == 2 ? 2 : 1;
+    const int first = k.flush <= step ? v0 : k.flush < v1 - v0 ? v0 + k.flush - 1 : v1 - 1; /* where `dot` is needed */
+#pragma GCC unroll 8
+    for (int v = v0; v < v1; v += step) {
+        __m256i w[2][2], size[2][2];
+#pragma GCC unroll 2
+        for (int i = 0; i < step; i++)
+#pragma GCC unroll 2
+            for (int p = 0; p < 2; p++) {
+                w[i][p] = code_at(s, p, v + i);
+                size[i][p] = k.flush || s.split ? w[i][p] : _mm256_abs_epi8(w[i][p]);
+            }
 #pragma GCC unroll 6
-    for (int m = 0; m < MB; m++)
-        dot[m] = dot_start(k, x[m], at, b, h);
-    dot_rows(k, MB, dot, _mm256_set1_epi16(1), code, x, (size_t)b * 32, h * 4, k.halves == 2 ? h * 4 + 4 : 8);
-#pragma GCC unroll 6
-    for (int m = 0; m < MB; m++) {
-        float d = float_at(x[m] + at.d + (size_t)(4 * b));
-        acc[m] = _mm256_fmadd_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(dot[m]), scale), _mm256_set1_ps(d), acc[m]);
-        if (k.min) {
-            float sx = k.halves == 2 ? -(float)int_at(x[m] + at.neg16 + (size_t)(8 * b + 4 * h)) * d
-                                     : float_at(x[m] + at.sx + (size_t)(4 * b));
-            acc[m] = _mm256_fmadd_ps(offset, _mm256_set1_ps(sx), acc[m]);
+        for (int m = 0; m < MB; m++) {
+            if (v == first)
+                begin_half(k, dot[m], e, r, m, b, h);
+#pragma GCC unroll 2
+            for (int i = 0; i < step; i++) {
+                __m256i a = _mm256_set1_epi32(int_at(r->x[m] + (size_t)b * 32 + (size_t)((v + i) * 4)));
+#pragma GCC unroll 2
+                for (int p = 0; p < 2; p++)
+                    dot_step(k, &sum[m][p], &dot[m][p], ones, size[i][p], k.flush ? a : signed_as(s, a, w[i][p], p, v + i), v + i, v0, v1);
+            }
+            if (v + step == v1)
+                end_half(k, acc[m], dot[m], e, r, m, b, h);
         }
     }
 }
@@ -244,30 +321,65 @@ INLINE small_scales small_scales_of(sg_dtype type, const uint8_t *meta, int b, i
     return (small_scales){{_mm256_or_si256(a0, a1), _mm256_or_si256(c0, c1)}, _mm256_or_si256(a0, c1)};
 }
 
-/* A whole group of a type whose scales are folded in: eight rows of W, MB rows of x; d [8] is what both halves share. */
-INLINE void fold_group(kind k, int MB, __m256 *acc, const __m256i *code, small_scales s, __m256 d, const __m256 *offset,
-                       const uint8_t *const *x, act_offsets at, int b)
+/* A whole group of a type whose scales are folded in: 16 rows of W, MB rows of x; e[p][0].scale is what both halves share. */
+INLINE void fold_group(kind k, int MB, __m256 (*acc)[2], source s, const small_scales *small, const ends (*e)[2], const acts *r, int b)
 {
-    __m256i dot[ROWS];
+    __m256i dot[ROWS][2], sum[ROWS][2];
+#pragma GCC unroll 8
+    for (int v = 0; v < 8; v++) {
+        __m256i w[2] = {code_at(s, 0, v), code_at(s, 1, v)};
 #pragma GCC unroll 6
-    for (int m = 0; m < MB; m++) {
-        dot[m] = _mm256_setzero_si256();
-        if (k.zero) { /* 4 times the negated sums of both halves, as a pair of 16 bits */
-            int32_t n0 = int_at(x[m] + at.neg16 + (size_t)(8 * b)), n1 = int_at(x[m] + at.neg16 + (size_t)(8 * b + 4));
-            __m256i n = _mm256_set1_epi32((int32_t)((uint32_t)(n0 & 0xffff) | (uint32_t)n1 << 16));
-            dot[m] = _mm256_madd_epi16(_mm256_slli_epi16(n, 2), s.pair);
+        for (int m = 0; m < MB; m++) {
+            __m256i a = _mm256_set1_epi32(int_at(r->x[m] + (size_t)b * 32 + (size_t)(v * 4)));
+#pragma GCC unroll 2
+            for (int p = 0; p < 2; p++) {
+                if (v == 3)
+                    dot[m][p] = _mm256_set1_epi32(MAGIC);
+                if (v == 3 && k.zero) {
+                    __m256i neg = _mm256_set1_epi32(r->start[m * r->stride + b - r->b0]);
+                    dot[m][p] = _mm256_add_epi32(dot[m][p], _mm256_madd_epi16(neg, small[p].pair));
+                }
+                dot_step(k, &sum[m][p], &dot[m][p], small[p].half[v / 4], w[p], a, v, v / 4 * 4, v / 4 * 4 + 4);
+            }
         }
     }
-    dot_rows(k, MB, dot, s.half[0], code, x, (size_t)b * 32, 0, 4);
-    dot_rows(k, MB, dot, s.half[1], code, x, (size_t)b * 32, 4, 8);
 #pragma GCC unroll 6
     for (int m = 0; m < MB; m++) {
-        float dx = float_at(x[m] + at.d + (size_t)(4 * b));
-        acc[m] = _mm256_fmadd_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(dot[m]), d), _mm256_set1_ps(dx), acc[m]);
-        for (int h = 0; k.min && h < 2; h++) {
-            float sx = -(float)int_at(x[m] + at.neg16 + (size_t)(8 * b + 4 * h)) * dx;
-            acc[m] = _mm256_fmadd_ps(offset[h], _mm256_set1_ps(sx), acc[m]);
+        float dx = float_at(r->x[m] + r->at.d + (size_t)(4 * b));
+#pragma GCC unroll 2
+        for (int p = 0; p < 2; p++) {
+            __m256 sum32 = _mm256_fmadd_ps(_mm256_castsi256_ps(dot[m][p]), e[p][0].scale, e[p][0].base);
+            acc[m][p] = _mm256_fmadd_ps(sum32, _mm256_set1_ps(dx), acc[m][p]);
+            for (int h = 0; k.min && h < 2; h++) {
+                float sx = -(float)int_at(r->x[m] + r->at.neg16 + (size_t)(8 * b + 4 * h)) * dx;
+                acc[m][p] = _mm256_fmadd_ps(e[p][h].offset, _mm256_set1_ps(sx), acc[m][p]);
+            }
         }
+    }
+}
+
+/* A group: MB rows of x times 16 rows of W. */
+INLINE void one_group(kind k, int MB, __m256 (*acc)[2], source s, const small_scales *small, const ends (*e)[2], const acts *r, int b)
+{
+    if (k.fold) {
+        fold_group(k, MB, acc, s, small, e, r, b);
+        return;
+    }
+#pragma GCC unroll 2
+    for (int h = 0; h < k.halves; h++)
+        half_group(k, MB, acc, s, e, r, b, h);
+}
+
+/* What group b of eight rows of W ends with: [halves]. */
+INLINE void ends_of(sg_dtype type, ends *e, const uint8_t *tile, int b, int p)
+{
+    const sg_tile_form f = sg_tile_form_of(type);
+#pragma GCC unroll 2
+    for (int h = 0; h < f.halves; h++) {
+        e[h].scale = f.fold ? load_half(tile + (size_t)(b / 8) * (size_t)f.meta_bytes + p * 16) : scale_of(type, tile, b, h, p);
+        e[h].base = base_of(e[h].scale);
+        e[h].offset = f.min ? offset_of(type, tile, b, h, p) : e[h].scale;
+        e[h].start = _mm256_set1_epi32(MAGIC);
     }
 }
 
@@ -286,71 +398,81 @@ INLINE void store_row(float *out, __m256 low, __m256 high, int tile, int n)
     }
 }
 
-/* Rows at most: straight from the tile they cost less than unpacking to memory first.  8 bits, which need no unpacking, are taken
- * in two passes, the second from the first level cache.  (kcheck --bench avx2) */
-INLINE int few_of(sg_dtype type) { return sg_tile_form_of(type).bits == 8 ? 2 * ROWS : sg_tile_form_of(type).bits == 6 ? 3 : 4; }
+/* Rows at most: straight from the tile, in passes of up to four, they cost less than unpacking to memory first; six bits are too much work
+ * to unpack twice, eight bits almost none.  (kcheck --bench avx2) */
+INLINE int few_of(sg_dtype type)
+{
+    int bits = sg_tile_form_of(type).bits;
+    return bits == 6 ? 4 : bits == 8 ? 16 : 8;
+}
+
+/* How many of the `left` rows come next: three, whose sums stay in registers over all groups, or four where that leaves no single row. */
+static int next_rows(int left)
+{
+    if (left <= 2)
+        return left;
+    return left % 3 == 1 || (left % 3 == 2 && left >= 8) ? 4 : 3;
+}
 
 /* ---- few rows ------------------------------------------------------------------------------------------ */
 
-/* One tile with MB rows; acc[p][m] belongs to rows 8p to 8p + 7 of W. */
-INLINE void small_tile(sg_dtype type, int MB, __m256 acc[2][ROWS], const uint8_t *const *x, act_offsets at, const uint8_t *tile, int k)
+enum { SMALL_GROUPS = 1024, SMALL_ROWS = 8 }; /* rows whose sums begin at something */
+
+/* One tile with MB rows; acc[m][p] belongs to rows 8p to 8p + 7 of W. */
+INLINE void small_tile(sg_dtype type, int MB, __m256 (*acc)[2], const acts *r, const uint8_t *tile, int k)
 {
     const sg_tile_form f = sg_tile_form_of(type);
     const kind kd = kind_of(type);
     const uint8_t *planes = tile + sg_tile_meta_bytes(type, k);
-    __m256i table = table_of(type);
     for (int m = 0; m < MB; m++)
-        acc[0][m] = acc[1][m] = _mm256_setzero_ps();
+        acc[m][0] = acc[m][1] = _mm256_setzero_ps();
     for (int b = 0; b < k / 32; b++) {
-        const uint8_t *plane = planes + (size_t)b * (size_t)f.plane_bytes;
+        const source s = {.packed = true, .plane = planes + (size_t)b * (size_t)f.plane_bytes, .type = type, .table = table_of(type)};
         for (int z = 0; z < f.plane_bytes; z += 64)
-            _mm_prefetch((const char *)plane + 2048 + z, _MM_HINT_T0);
-        for (int p = 0; p < 2; p++) {
-            __m256i code[8];
-#pragma GCC unroll 8
-            for (int v = 0; v < 8; v++)
-                code[v] = codes(type, plane + 32 * p, v, table);
-            if (kd.fold) {
-                __m256 d = load_half(tile + (size_t)(b / 8) * (size_t)f.meta_bytes + p * 16), offset[2] = {d, d};
-                for (int h = 0; kd.min && h < 2; h++)
-                    offset[h] = offset_of(type, tile, b, h, p);
-                fold_group(kd, MB, acc[p], code, small_scales_of(type, tile, b, p), d, offset, x, at, b);
-                continue;
-            }
+            _mm_prefetch((const char *)s.plane + 2048 + z, _MM_HINT_T0);
+        ends e[2][2];
+        small_scales small[2];
 #pragma GCC unroll 2
-            for (int h = 0; h < kd.halves; h++) {
-                __m256 scale = scale_of(type, tile, b, h, p);
-                __m256 offset = kd.min ? offset_of(type, tile, b, h, p) : scale;
-                half_group(kd, MB, acc[p], code, scale, offset, x, at, b, h);
-            }
+        for (int p = 0; p < 2; p++) {
+            ends_of(type, e[p], tile, b, p);
+            if (f.fold)
+                small[p] = small_scales_of(type, tile, b, p);
         }
+        IN_MEMORY(e);
+        if (f.fold)
+            IN_MEMORY(small);
+        one_group(kd, MB, acc, s, small, (const ends (*)[2])e, r, b);
     }
 }
 
 #define SMALL(MB)                                                                                      \
     case MB: {                                                                                         \
-        __m256 acc[2][ROWS];                                                                           \
-        small_tile(type, MB, acc, (const uint8_t *const *)x + m, at, start, k);                        \
+        __m256 acc[ROWS][2];                                                                           \
+        small_tile(type, MB, acc, &r, tile_at, k);                                                     \
         for (int i = 0; i < MB; i++)                                                                   \
-            store_row(out[m + i], acc[0][i], acc[1][i], tile, n);                                      \
+            store_row(out[m + i], acc[i][0], acc[i][1], tile, n);                                      \
         break;                                                                                         \
     }
 
 INLINE void small_mul(sg_dtype type, float *const *out, const void *const *x, int nrow, const void *packed, int tile0, int tile1,
                       int n, int k)
 {
+    const kind kd = kind_of(type);
+    const int stride = SMALL_GROUPS * starts_of(kd);
+    int32_t start[SMALL_ROWS * SMALL_GROUPS];
     act_offsets at = act_offsets_of(x[0], k);
+    for (int m = 0; m < nrow && stride; m++)
+        fill_starts(kd, start + m * stride, x[m], at, 0, k / 32);
     for (int tile = tile0; tile < tile1; tile++) {
-        const uint8_t *start = (const uint8_t *)packed + (size_t)tile * sg_tile_bytes(type, k);
+        const uint8_t *tile_at = (const uint8_t *)packed + (size_t)tile * sg_tile_bytes(type, k);
         for (int m = 0, rows; m < nrow; m += rows) {
-            rows = nrow - m <= ROWS ? nrow - m : (nrow - m + 1) / 2;
+            const acts r = {(const uint8_t *const *)x + m, at, start + m * stride, stride, 0, NULL};
+            rows = next_rows(nrow - m);
             switch (rows) {
                 SMALL(1)
                 SMALL(2)
                 SMALL(3)
                 SMALL(4)
-                SMALL(5)
-                SMALL(6)
             }
         }
     }
@@ -358,14 +480,34 @@ INLINE void small_mul(sg_dtype type, float *const *out, const void *const *x, in
 
 /* ---- many rows ------------------------------------------------------------------------------------------ */
 
-enum { WIDE_GROUPS = 32, WIDE_ROWS = 192 }; /* 16 KiB of codes; sums of 12 KiB */
+enum { WIDE_GROUPS = 20, WIDE_SIGNED = 12, WIDE_ROWS = 256, WIDE_TILES = 8, WIDE_STRIDE = 2 * WIDE_GROUPS }; /* sums of 128 KiB */
 
-/* Groups of one tile with codes as bytes. */
+/* Groups of one tile with codes as bytes; of signed levels the sizes, and masks of the negative ones. */
 typedef struct wide {
-    __m256i code[WIDE_GROUPS][2][8];
-    __m256 scale[WIDE_GROUPS][2][2], offset[WIDE_GROUPS][2][2]; /* [group][p][half] */
+    __m256i code[WIDE_GROUPS][2][8], mask[WIDE_SIGNED][2][8];
+    ends ends[WIDE_GROUPS][2][2]; /* [group][p][half] */
     small_scales small[WIDE_GROUPS][2];
 } wide;
+
+/* Groups at a time, so that all of them together come out even; masks take as much room as codes. */
+INLINE int groups_of(sg_dtype type, int all)
+{
+    int most = kind_of(type).flush ? WIDE_GROUPS : WIDE_SIGNED, turns = (all + most - 1) / most;
+    return (all + turns - 1) / turns;
+}
+
+/* Sizes and masks of signed levels.  Sums of size * (x ^ mask) lack the sum of the negative levels' sizes: sums start there. */
+INLINE void split_signs(__m256i *code, __m256i *mask, ends *e)
+{
+    __m256i missing = _mm256_setzero_si256();
+#pragma GCC unroll 8
+    for (int v = 0; v < 8; v++) {
+        mask[v] = _mm256_cmpgt_epi8(_mm256_setzero_si256(), code[v]);
+        code[v] = _mm256_abs_epi8(code[v]);
+        missing = _mm256_add_epi16(missing, _mm256_maddubs_epi16(code[v], mask[v]));
+    }
+    e->start = _mm256_sub_epi32(e->start, _mm256_madd_epi16(missing, _mm256_set1_epi16(1)));
+}
 
 INLINE void unpack(sg_dtype type, wide *w, const uint8_t *tile, int k, int b0, int ngroup)
 {
@@ -378,56 +520,57 @@ INLINE void unpack(sg_dtype type, wide *w, const uint8_t *tile, int k, int b0, i
 #pragma GCC unroll 8
             for (int v = 0; v < 8; v++)
                 w->code[g][p][v] = codes(type, plane, v, table);
-            if (f.fold) {
+            ends_of(type, w->ends[g][p], tile, b0 + g, p);
+            if (f.fold)
                 w->small[g][p] = small_scales_of(type, tile, b0 + g, p);
-                w->scale[g][p][0] = load_half(tile + (size_t)((b0 + g) / 8) * (size_t)f.meta_bytes + p * 16);
-                for (int h = 0; f.min && h < 2; h++)
-                    w->offset[g][p][h] = offset_of(type, tile, b0 + g, h, p);
-                continue;
-            }
-#pragma GCC unroll 2
-            for (int h = 0; h < f.halves; h++) {
-                w->scale[g][p][h] = scale_of(type, tile, b0 + g, h, p);
-                w->offset[g][p][h] = f.min ? offset_of(type, tile, b0 + g, h, p) : w->scale[g][p][h];
-            }
+            if (!kind_of(type).flush)
+                split_signs(w->code[g][p], w->mask[g][p], w->ends[g][p]);
         }
 }
 
-INLINE void wide_rows(kind k, int MB, __m256 (*sums)[2], const wide *w, const uint8_t *const *x, act_offsets at, int b0, int ngroup)
+INLINE void wide_rows(kind k, int MB, __m256 (*sums)[2], const wide *w, const acts *r, int ngroup)
 {
-    for (int p = 0; p < 2; p++) {
-        __m256 acc[ROWS];
+    const bool local = MB < ROWS && (k.flush == 8 || k.flush == 0) && !k.fold; /* registers for sums that wait */
+    __m256 acc[ROWS][2];
+    for (int m = 0; m < MB && local; m++)
+        acc[m][0] = sums[m][0], acc[m][1] = sums[m][1];
+    for (int g = 0; g < ngroup; g++) {
         for (int m = 0; m < MB; m++)
-            acc[m] = sums[m][p];
-        for (int g = 0; g < ngroup; g++) {
-            if (k.fold) {
-                fold_group(k, MB, acc, w->code[g][p], w->small[g][p], w->scale[g][p][0], w->offset[g][p], x, at, b0 + g);
-                continue;
-            }
-#pragma GCC unroll 2
-            for (int h = 0; h < k.halves; h++)
-                half_group(k, MB, acc, w->code[g][p], w->scale[g][p][h], w->offset[g][p][h], x, at, b0 + g, h);
-        }
-        for (int m = 0; m < MB; m++)
-            sums[m][p] = acc[m];
+            _mm_prefetch((const char *)r->next[m] + (size_t)(r->b0 + g) * 32, _MM_HINT_T0);
+        const source s = {.split = !k.flush, .code = w->code[g], .mask = w->mask[k.flush ? 0 : g]};
+        one_group(k, MB, local ? acc : sums, s, w->small[g], w->ends[g], r, r->b0 + g);
     }
+    for (int m = 0; m < MB && local; m++)
+        sums[m][0] = acc[m][0], sums[m][1] = acc[m][1];
+}
+
+/* A single row as two. */
+INLINE void wide_single(kind k, __m256 (*sums)[2], const wide *w, const acts *r, int ngroup)
+{
+    const uint8_t *x[2] = {r->x[0], r->x[0]};
+    const acts two = {x, r->at, r->start, r->stride, r->b0, x};
+    wide_rows(k, 2, sums, w, &two, ngroup);
 }
 
 /* All rows with the unpacked groups: one function for each kind that types have. */
 #define WIDE(name, ...)                                                                                                         \
     static __attribute__((noinline)) void name(__m256 (*sums)[2], const wide *w, const uint8_t *const *x, int nrow,             \
-                                               act_offsets at, int b0, int ngroup)                                              \
+                                               act_offsets at, const int32_t *start, int b0, int ngroup)                        \
     {                                                                                                                           \
         const kind k = {__VA_ARGS__};                                                                                           \
-        int m = 0;                                                                                                              \
-        for (; m + ROWS <= nrow; m += ROWS)                                                                                     \
-            wide_rows(k, ROWS, sums + m, w, x + m, at, b0, ngroup);                                                             \
-        for (; m + 3 <= nrow; m += 3)                                                                                           \
-            wide_rows(k, 3, sums + m, w, x + m, at, b0, ngroup);                                                                \
-        for (; m < nrow; m++)                                                                                                   \
-            wide_rows(k, 1, sums + m, w, x + m, at, b0, ngroup);                                                                \
+        for (int m = 0, rows; m < nrow; m += rows) {                                                                            \
+            rows = next_rows(nrow - m);                                                                                         \
+            const acts r = {x + m, at, start + m * WIDE_STRIDE, WIDE_STRIDE, b0, m + 2 * rows <= nrow ? x + m + rows : x};      \
+            switch (rows) {                                                                                                     \
+            case 4: wide_rows(k, 4, sums + m, w, &r, ngroup); break;                                                            \
+            case 3: wide_rows(k, 3, sums + m, w, &r, ngroup); break;                                                            \
+            case 2: wide_rows(k, 2, sums + m, w, &r, ngroup); break;                                                            \
+            default: wide_single(k, sums + m, w, &r, ngroup); break;                                                            \
+            }                                                                                                                   \
+        }                                                                                                                       \
     }
-typedef void wide_fn(__m256 (*sums)[2], const wide *w, const uint8_t *const *x, int nrow, act_offsets at, int b0, int ngroup);
+typedef void wide_fn(__m256 (*sums)[2], const wide *w, const uint8_t *const *x, int nrow, act_offsets at, const int32_t *start, int b0,
+                     int ngroup);
 WIDE(wide_4bit, 1, 8, 8, false, false)
 WIDE(wide_4bit_min, 1, 8, 0, true, false)
 WIDE(wide_5bit, 1, 4, 16, false, false)
@@ -455,26 +598,44 @@ INLINE wide_fn *wide_of(sg_dtype type)
     }
 }
 
+/* Sums of up to WIDE_TILES tiles wait here, not in `out`, whose rows may all fall into the same cache sets. */
+typedef struct wide_sums {
+    __m256 at[WIDE_TILES][WIDE_ROWS][2];
+} wide_sums;
+
+/* Rows of x, WIDE_ROWS at most, times tiles [tile0, tile0 + ntile), WIDE_TILES at most. */
+INLINE void wide_block(sg_dtype type, wide_sums *sums, const uint8_t *const *x, int rows, const void *packed, int tile0, int ntile, int k)
+{
+    const kind kd = kind_of(type);
+    act_offsets at = act_offsets_of(x[0], k);
+    wide w;
+    int32_t start[WIDE_ROWS * WIDE_STRIDE];
+    for (int t = 0; t < ntile; t++)
+        memset(sums->at[t], 0, (size_t)rows * sizeof sums->at[t][0]);
+    const int step = groups_of(type, k / 32);
+    for (int b0 = 0; b0 < k / 32; b0 += step) {
+        int ngroup = k / 32 - b0 < step ? k / 32 - b0 : step;
+        for (int m = 0; m < rows && starts_of(kd); m++)
+            fill_starts(kd, start + m * WIDE_STRIDE, x[m], at, b0, ngroup);
+        for (int t = 0; t < ntile; t++) {
+            unpack(type, &w, (const uint8_t *)packed + (size_t)(tile0 + t) * sg_tile_bytes(type, k), k, b0, ngroup);
+            wide_of(type)(sums->at[t], &w, x, rows, at, start, b0, ngroup);
+        }
+    }
+}
+
 INLINE void wide_mul(sg_dtype type, float *const *out, const void *const *x, int nrow, const void *packed, int tile0, int tile1,
                      int n, int k)
 {
-    act_offsets at = act_offsets_of(x[0], k);
-    wide w;
-    __m256 sums[WIDE_ROWS][2];
-    for (int tile = tile0; tile < tile1; tile++) {
-        const uint8_t *start = (const uint8_t *)packed + (size_t)tile * sg_tile_bytes(type, k);
-        for (int m0 = 0; m0 < nrow; m0 += WIDE_ROWS) {
-            int rows = nrow - m0 < WIDE_ROWS ? nrow - m0 : WIDE_ROWS;
-            memset(sums, 0, (size_t)rows * sizeof *sums);
-            for (int b0 = 0; b0 < k / 32; b0 += WIDE_GROUPS) {
-                int ngroup = k / 32 - b0 < WIDE_GROUPS ? k / 32 - b0 : WIDE_GROUPS;
-                unpack(type, &w, start, k, b0, ngroup);
-                wide_of(type)(sums, &w, (const uint8_t *const *)x + m0, rows, at, b0, ngroup);
-            }
+    wide_sums sums;
+    for (int m0 = 0; m0 < nrow; m0 += WIDE_ROWS)
+        for (int tile = tile0; tile < tile1; tile += WIDE_TILES) {
+            int rows = nrow - m0 < WIDE_ROWS ? nrow - m0 : WIDE_ROWS, ntile = tile1 - tile < WIDE_TILES ? tile1 - tile : WIDE_TILES;
+            wide_block(type, &sums, (const uint8_t *const *)x + m0, rows, packed, tile, ntile, k);
             for (int m = 0; m < rows; m++)
-                store_row(out[m0 + m], sums[m][0], sums[m][1], tile, n);
+                for (int t = 0; t < ntile; t++)
+                    store_row(out[m0 + m], sums.at[t][m][0], sums.at[t][m][1], tile + t, n);
         }
-    }
 }
 
 /* ---- the table ------------------------------------------------------------------------------------------ */
@@ -487,9 +648,10 @@ INLINE void wide_mul(sg_dtype type, float *const *out, const void *const *x, int
 #define DEFINE(name, type)                                                                                                 \
     static size_t name##_bytes(int k) { return sg_tile_bytes(type, k); }                                                   \
     static void name##_pack(void *t, const void *s, int rows, int k) { sg_tile_pack(type, t, s, rows, k); }                \
-    static void name##_mul(float *const *out, const void *const *x, int nrow, const void *packed, int tile0, int tile1, int n, int k) \
+    static void name##_mul(float *const *out, const void *const *x, int nrow, const void *packed, int tile0, int tile1,    \
+                           int n, int k)                                                                                   \
     {                                                                                                                      \
-        if (nrow <= few_of(type))                                                                                          \
+        if (nrow <= few_of(type) && k <= SMALL_GROUPS * 32)                                                                \
             small_mul(type, out, x, nrow, packed, tile0, tile1, n, k);                                                     \
         else                                                                                                               \
             wide_mul(type, out, x, nrow, packed, tile0, tile1, n, k);                                                      \
