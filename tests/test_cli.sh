@@ -62,7 +62,7 @@ done
 is "$strange" ""
 ok "the options that are the same everywhere are everywhere"
 strange=
-for o in 'kernel --profile' 'kernel --engine' 'kernel --mixed' 'm --only q4_0' 'm --shape 1x2x3' 'm --draft d' 'm --tg 0 --profile' 'm --tg 0 --engine' \
+for o in 'kernel --profile' 'kernel --engine' 'kernel --mixed' 'm --only q4_0' 'm --shape 1x2x3' 'm --draft d' 'm --pp 0 --tg 0 --profile' 'm --tg 0 --engine' \
 	'm --reps 0' 'm --batch 0' 'm --batch 1,' 'kernel --shape 1x2x3x4'; do
 	[ "$(status "$segue" bench $o)" = 2 ] && [ "$(wc -l <"$tmp/err")" -eq 1 ] || strange="$strange $o;"
 done
