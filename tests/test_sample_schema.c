@@ -56,6 +56,8 @@ TEST(schema_says_what_is_allowed)
         {"{\"type\":\"string\",\"pattern\":\"^a+$\",\"maxLength\":2}", "\"aaa\"", -1},
         {"{\"allOf\":[{\"pattern\":\"a\"},{\"pattern\":\"b\"}],\"type\":\"string\"}", "\"xbya\"", 1},
         {"{\"allOf\":[{\"pattern\":\"a\"},{\"pattern\":\"b\"}],\"type\":\"string\"}", "\"xya\"", -1},
+        {"{\"type\":\"string\",\"pattern\":\"^$\"}", "\"\"", 1},
+        {"{\"type\":\"string\",\"pattern\":\"^$\"}", "\"a\"", -1},
         {"{\"type\":\"integer\"}", "-120", 1},
         {"{\"type\":\"integer\"}", "012", -1},
         {"{\"type\":\"integer\"}", "1.5", -1},

@@ -214,7 +214,8 @@ static int by_target(const void *a, const void *b)
 static sg_status state_rules(sg_schema *c, const sg_dfa *d, size_t state, uint32_t first_rule, sg_dfa_edge *edges, sg_char_range *r)
 {
     size_t n = d->first[state + 1] - d->first[state];
-    memcpy(edges, d->edge + d->first[state], n * sizeof *edges);
+    if (n) /* an automaton of the empty text alone has no edges at all */
+        memcpy(edges, d->edge + d->first[state], n * sizeof *edges);
     if (n > 1)
         qsort(edges, n, sizeof *edges, by_target);
     for (size_t i = 0; i < n;) {
