@@ -1,4 +1,4 @@
-/* kernel/linear_amx_some.c - linear layers with AMX tiles: block-quantised types, some rows (16 to 64).
+/* kernel/linear_amx_some.c - linear layers with AMX tiles: block-quantised types, some rows (16 to 76).
  *
  *     for each tile of W
  *         for each 16 rows of x                 16 sums of 16 stay in registers over all of k
@@ -371,6 +371,6 @@ sg_amx_some_fn *sg_amx_some_find(sg_dtype type, const void *const *x, int nrow, 
     };
     const int numbers = k / 32 * 16 * (1 + sg_wide_kind_of(type).nmin);
     bool fit = numbers <= NUMBERS && (k <= COLUMNS || (nrow % 16 < ROWS_MIN && at_equal_distances(x, nrow)));
-    bool some = nrow >= 16 && nrow <= (sg_tile_form_of(type).fold ? FOLD_ROWS : 16 * BLOCKS);
+    bool some = nrow >= 16 && nrow <= (sg_tile_form_of(type).fold ? FOLD_ROWS : 16 * BLOCKS + ROWS_MIN - 1);
     return fit && some && sg_wide_kind_of(type).halves == 1 ? table[type] : NULL;
 }

@@ -13,7 +13,7 @@
  * fetched ahead.
  *
  * Some rows (7 to 15; 8-bit levels to 32): the same from a copy of the rows that lies side by side, up to 15 at once.  With
- * pointers to each row, seven did not fit the registers.
+ * pointers to each row, seven did not fit the registers.  The copy does not pay for up to 9 rows and 16 tiles.
  *
  * More rows: levels are unpacked to bytes once for up to 256 rows (linear_wide.h).  The integers are exact and the float
  * operations are the same, so all ways, and the AMX table's, give the same bits.
@@ -501,7 +501,7 @@ SG_INLINE void wide_mul(sg_dtype type, float *const *out, const void *const *x, 
 
 /* Rows at most for each way (kcheck --bench).  Levels of 8 bits need no unpacking, so going through them two or three times costs less
  * than bytes in between. */
-enum { FEW_ROWS = 6, FOLDED_ROWS = 15 };
+enum { FEW_ROWS = 6, FOLDED_ROWS = 15, NEAR_ROWS = 9, NEAR_TILES = 16 };
 SG_INLINE int some_most(sg_dtype type)
 {
     const sg_tile_form f = sg_tile_form_of(type);
@@ -515,9 +515,10 @@ SG_INLINE int some_most(sg_dtype type)
     static void name##_pack(void *t, const void *s, int rows, int k) { sg_tile_pack(type, t, s, rows, k); }                \
     static void name##_mul(float *const *out, const void *const *x, int nrow, const void *packed, int tile0, int tile1, int n, int k) \
     {                                                                                                                      \
-        if (nrow > FEW_ROWS && nrow <= some_most(type))                                                                    \
+        const bool near = nrow <= NEAR_ROWS && tile1 - tile0 <= NEAR_TILES;                                                 \
+        if (nrow > FEW_ROWS && nrow <= some_most(type) && !near)                                                           \
             some_mul(type, out, x, nrow, packed, tile0, tile1, n, k);                                                      \
-        else if (nrow <= FEW_ROWS || (sg_tile_form_of(type).fold && nrow <= FOLDED_ROWS))                               \
+        else if (nrow <= FEW_ROWS || near || (sg_tile_form_of(type).fold && nrow <= FOLDED_ROWS))                               \
             small_mul(type, out, x, nrow, packed, tile0, tile1, n, k);                                                     \
         else                                                                                                               \
             wide_mul(type, out, x, nrow, packed, tile0, tile1, n, k);                                                      \
