@@ -2,7 +2,8 @@
  *
  *     S [16 queries][64 positions]  =  Q [16][dk]  x  K [dk][64]            dk / 32 steps, four C tiles
  *     P = 2^((S - most) log2 e), two bfloat16 terms
- *     acc [16][dv]  =  acc * keep  +  P [16][64]  x  V [64][dv]             2 steps, dv / 64 times four C tiles
+ *     acc [16][dv] +=  P [16][64]  x  V [64][dv]                            2 steps, dv / 64 times four C tiles; acc is scaled
+ *                                                                           before where a query has a new maximum
  *
  * One bfloat16 has 8 bits, a cached half float 11 and a query 24: everything is split into two terms, x = hi + lo, 16 bits
  * together, and a product is hi hi + lo hi + hi lo; lo lo is below 2^-16 of it.  A cache in bfloat16 has no lo.  Nor has
@@ -14,21 +15,24 @@
  * Keys and values are brought into the form of B tiles, [16 pairs][16][2], once for all queries of the unit:
  *
  *     K   [dk / 32 steps][4 groups][hi, lo]   pairs of dimensions of 16 positions
- *     V   [2 steps][dv / 16][hi, lo]          pairs of positions of 16 dimensions; 0 from position n on
+ *     V   [2 steps][dv / 16][hi, lo]          pairs of positions, i and i + 16 of 32, of 16 dimensions; 0 from position n on
  *         behind them the scales of Q8_0, [dk / 32][64] and [dv / 32][64] floats
  *     Q   [blocks of 16 queries][dk / 32 steps][hi, lo]   A tiles [16 queries][32 dimensions], times the scale; 0 where
  *                                             there is no query or dimension
  *
  * The hi term of a cached value is cut off, not rounded, because that is one instruction for a pair; lo then is exact for
  * half floats.  A row of a tile is computed from that row of A alone and all 16 rows are always computed, so a
- * query's bits do not depend on the others.  A query that sees nothing of a chunk keeps its sums as they are,
- * though its block passes through the tiles.
+ * query's bits do not depend on the others.  A query that sees nothing of a chunk has probabilities of 0 there.
+ *
+ * While tiles were used in the last 300 ns, fused multiply-adds of 512 bits go through one port instead of two (measured:
+ * docs/profile.md; additions, shuffles and whole numbers keep both), so the softmax uses few of them.
  */
 #include "kernel/amx.h"
 #include "kernel/attention.h"
 #include "kernel/vec.h"
 
 enum { TILE = 1024, PAIR = 2 * TILE, BLOCK = 16, UNIT_QUERIES = 256 };
+enum { SCORES = BLOCK * SG_KV_CHUNK }; /* of a block; probabilities, [16][2 steps][hi, lo] of 64 bytes, are as large */
 
 /* From a tile of keys or values to the next: only half floats have a lo tile. */
 static inline size_t unit_of(sg_dtype type) { return type == SG_F16 ? PAIR : TILE; }
@@ -41,12 +45,11 @@ static size_t scale_bytes(int n) { return (size_t)steps_of(n) * SG_KV_CHUNK * si
 static size_t k_bytes(int dk) { return k_tile_bytes(dk) + scale_bytes(dk); }
 static size_t v_bytes(int dv) { return v_tile_bytes(dv) + scale_bytes(dv); }
 
-/* Of a block: scores (Q8_0: some for each 32 dimensions), products with values, probabilities (Q8_0: for two times 32 dimensions),
- * what its old sums are worth. */
+/* Of a block: scores (Q8_0: some for each 32 dimensions, and probabilities for two times 32 dimensions).  In a flow of two blocks. */
 static size_t score_bytes(int nquery, int dk)
 {
     (void)nquery;
-    return (size_t)(steps_of(dk) + 1) * BLOCK * SG_KV_CHUNK * sizeof(float) + 2 * 2 * PAIR + 64;
+    return (size_t)(steps_of(dk) + 2) * SCORES * sizeof(float);
 }
 
 /* ---- two terms ----------------------------------------------------------------------- */
@@ -180,6 +183,34 @@ VEC_INLINE void load_two(sg_dtype type, uint8_t *tile, const uint8_t *a, const u
             put_pairs(tile + (size_t)(d / 16) * TILE, v_load_bf16(x + d), b ? v_load_bf16(y + d) : v_zero(), false);
 }
 
+/* Sixteen values become the first (and the second is 0) or the second of the pairs of a line of the hi and lo tiles. */
+VEC_INLINE void put_one(uint8_t *tile, v16 a, const bool second, const bool low)
+{
+    __m512i x = _mm512_castps_si512(a), u = _mm512_castps_si512(v_sub(a, _mm512_castsi512_ps(_mm512_and_epi32(x, HIGH))));
+    x = second ? _mm512_or_si512(_mm512_and_epi32(x, HIGH), _mm512_load_si512(tile)) : _mm512_srli_epi32(x, 16);
+    _mm512_store_si512(tile, x);
+    if (!low)
+        return;
+    u = second ? _mm512_or_si512(_mm512_and_epi32(u, HIGH), _mm512_load_si512(tile + TILE)) : _mm512_srli_epi32(u, 16);
+    _mm512_store_si512(tile + TILE, u);
+}
+
+VEC_INLINE void load_one(sg_dtype type, uint8_t *tile, const uint8_t *row, int dv, const bool second)
+{
+    if (type == SG_Q8_0) {
+        for (int d = 0; d < dv; d += 32, row += 34)
+            for (int i = 0; i < 2; i++)
+                put_one(tile + (size_t)(d / 16 + i) * TILE, v_load_i8((const int8_t *)row + 2 + i * 16), second, false);
+        return;
+    }
+    const uint16_t *x = (const void *)row;
+    for (int d = 0; d < dv; d += 16)
+        if (type == SG_F16)
+            put_one(tile + (size_t)(d / 16) * PAIR, v_load_f16(x + d), second, true);
+        else
+            put_one(tile + (size_t)(d / 16) * TILE, v_load_bf16(x + d), second, false);
+}
+
 /* The scales of a Q8_0 row at position t of the chunk. */
 VEC_INLINE void load_scales(float *scale, int t, const uint8_t *row, int dv)
 {
@@ -190,21 +221,35 @@ VEC_INLINE void load_scales(float *scale, int t, const uint8_t *row, int dv)
     }
 }
 
+VEC_INLINE void load_rows(sg_dtype type, uint8_t *tile, const uint8_t *rows, const char *next, size_t row_bytes, int n, int dv,
+                          const bool second)
+{
+    for (int t = 0; t < n; t++) {
+        for (size_t i = 0; i < row_bytes; i += 64)
+            __builtin_prefetch(next + (size_t)t * row_bytes + i, 0, 2);
+        if (t % 4 == 0)
+            STAY_AWAKE();
+        load_one(type, tile + (size_t)t * 64, rows + (size_t)t * row_bytes, dv, second);
+    }
+}
+
+/* A group of positions, which is one half of the lines of a step; the other half comes next. */
 static void load_v(sg_dtype type, void *v, int at, const void *rows, const void *next, size_t row_bytes, int n, int dv)
 {
-    STAY_AWAKE();
-    for (int t = 0; t < n; t += 2) {
-        for (size_t i = 0; i < 2 * row_bytes; i += 64)
-            __builtin_prefetch((const char *)next + (size_t)t * row_bytes + i, 0, 2);
-        const uint8_t *a = (const uint8_t *)rows + (size_t)t * row_bytes, *b = t + 1 < n ? a + row_bytes : NULL;
-        uint8_t *tile = (uint8_t *)v + (size_t)((at + t) / 32 * (dv / 16)) * unit_of(type) + (size_t)((at + t) % 32 / 2) * 64;
-        if (type == SG_F16)
-            load_two(SG_F16, tile, a, b, dv);
-        else if (type == SG_BF16)
-            load_two(SG_BF16, tile, a, b, dv);
-        else
-            load_two(SG_Q8_0, tile, a, b, dv);
-    }
+    uint8_t *tile = (uint8_t *)v + (size_t)(at / 32 * (dv / 16)) * unit_of(type);
+#define HALVES(TYPE)                                                        \
+    do {                                                                    \
+        if (at % 32)                                                        \
+            load_rows(TYPE, tile, rows, next, row_bytes, n, dv, true);      \
+        else                                                                \
+            load_rows(TYPE, tile, rows, next, row_bytes, n, dv, false);     \
+    } while (0)
+    if (type == SG_F16)
+        HALVES(SG_F16);
+    else if (type == SG_BF16)
+        HALVES(SG_BF16);
+    else
+        HALVES(SG_Q8_0);
     for (int t = 0; t < n && type == SG_Q8_0; t++)
         load_scales((float *)(void *)((uint8_t *)v + v_tile_bytes(dv)), at + t, (const uint8_t *)rows + (size_t)t * row_bytes, dv);
 }
@@ -216,17 +261,27 @@ static void clear_scales(float *scale, int n, int dv)
         memset(scale + b * SG_KV_CHUNK + n, 0, (size_t)(SG_KV_CHUNK - n) * sizeof *scale);
 }
 
-/* Values of positions from n on are 0. */
+/* Values of positions from n on are 0: lines that no first half was written to. */
 static void clear_rest(sg_dtype type, uint8_t *v, int n, int dv)
 {
     int ntile = dv / 16 * (type == SG_F16 ? 2 : 1); /* of a step */
     clear_scales((float *)(void *)(v + v_tile_bytes(dv)), n, dv);
-    for (int t = (n + 1) / 2 * 2; t < SG_KV_CHUNK; t += 2)
-        for (int i = 0; i < ntile; i++)
-            memset(v + (size_t)(t / 32 * ntile + i) * TILE + (size_t)(t % 32 / 2) * 64, 0, 64);
+    for (int step = 0; step < 2; step++)
+        for (int t = n - step * 32 > 0 ? n - step * 32 : 0; t < BLOCK; t++)
+            for (int i = 0; i < ntile; i++)
+                memset(v + (size_t)(step * ntile + i) * TILE + (size_t)t * 64, 0, 64);
 }
 
 /* ---- products --------------------------------------------------------------------------- */
+
+/* A C tile begins as what is in memory, or at 0. */
+#define BEGIN(C, at, stride, join)          \
+    do {                                    \
+        if (join)                           \
+            SG_AMX_LOAD(C, at, stride);     \
+        else                                \
+            SG_AMX_ZERO(C);                 \
+    } while (0)
 
 /* A tile of B with both terms of A, then its lo with A's hi. */
 #define TERMS(C, at)                                       \
@@ -240,20 +295,31 @@ static void clear_rest(sg_dtype type, uint8_t *v, int n, int dv)
         }                                                  \
     } while (0)
 
-/* c [16][64] (n * 16 columns of it) = A x B over nstep steps; B tiles of a step lie b_step bytes from those of the last. */
-VEC_INLINE void product_n(float *c, const uint8_t *a, const uint8_t *b, size_t b_step, int nstep, bool low, const int n)
+/* Tiles of A: from row to row, from hi to lo, from a step to the next. */
+typedef struct a_tiles {
+    const uint8_t *at;
+    size_t stride, low, step;
+} a_tiles;
+
+/* Queries stand tile by tile; the probabilities of a query are its row of 256 bytes, which takes the place of its scores. */
+static inline a_tiles queries_at(const void *q) { return (a_tiles){q, 64, TILE, PAIR}; }
+static inline a_tiles probabilities_at(const void *p) { return (a_tiles){p, 256, 64, 128}; }
+
+/* c [16][n * 16], rows `stride` bytes apart, = A x B over nstep steps, or that joins it; B tiles of a step lie b_step bytes from those
+ * of the last. */
+VEC_INLINE void product_n(float *c, size_t stride, bool join, a_tiles a, const uint8_t *b, size_t b_step, int nstep, bool low, const int n)
 {
     const size_t unit = low ? PAIR : TILE;
-    SG_AMX_ZERO(0);
+    BEGIN(0, c, stride, join);
     if (n > 1)
-        SG_AMX_ZERO(1);
+        BEGIN(1, c + 16, stride, join);
     if (n > 2) {
-        SG_AMX_ZERO(2);
-        SG_AMX_ZERO(3);
+        BEGIN(2, c + 32, stride, join);
+        BEGIN(3, c + 48, stride, join);
     }
-    for (int s = 0; s < nstep; s++, a += PAIR, b += b_step) {
-        SG_AMX_LOAD(4, a, 64);
-        SG_AMX_LOAD(5, a + TILE, 64);
+    for (int s = 0; s < nstep; s++, a.at += a.step, b += b_step) {
+        SG_AMX_LOAD(4, a.at, a.stride);
+        SG_AMX_LOAD(5, a.at + a.low, a.stride);
         TERMS(0, 0);
         if (n > 1)
             TERMS(1, unit);
@@ -262,37 +328,41 @@ VEC_INLINE void product_n(float *c, const uint8_t *a, const uint8_t *b, size_t b
             TERMS(3, 3 * unit);
         }
     }
-    SG_AMX_STORE(0, c, 256);
+    SG_AMX_STORE(0, c, stride);
     if (n > 1)
-        SG_AMX_STORE(1, c + 16, 256);
+        SG_AMX_STORE(1, c + 16, stride);
     if (n > 2) {
-        SG_AMX_STORE(2, c + 32, 256);
-        SG_AMX_STORE(3, c + 48, 256);
+        SG_AMX_STORE(2, c + 32, stride);
+        SG_AMX_STORE(3, c + 48, stride);
     }
 }
 
-static void product(float *c, const uint8_t *a, const uint8_t *b, size_t b_step, int nstep, bool low, int n)
+static void product(float *c, size_t stride, bool join, a_tiles a, const uint8_t *b, size_t b_step, int nstep, bool low, int n)
 {
     if (n == 4)
-        product_n(c, a, b, b_step, nstep, low, 4);
+        product_n(c, stride, join, a, b, b_step, nstep, low, 4);
     else if (n == 2)
-        product_n(c, a, b, b_step, nstep, low, 2);
+        product_n(c, stride, join, a, b, b_step, nstep, low, 2);
     else
-        product_n(c, a, b, b_step, nstep, low, 1);
+        product_n(c, stride, join, a, b, b_step, nstep, low, 1);
 }
 
 /* ---- softmax ------------------------------------------------------------------------------ */
 
-/* 2^x for x <= 0, 0 below -150: relative error 2e-7.  Rounding by adding 1.5 x 2^23 uses either port, the instruction
- * for it only one; a score far below that range is left as its own whole part. */
+/* 2^(x / 16) for x <= 0 and 0 below -2016, relative error 5e-7: whole part by adding a number whose last place is 1, which also has the
+ * exponent's 127; sixteenths from a table; the rest is below half a sixteenth and needs two multiply-adds. */
 VEC_INLINE v16 exp2_of(v16 x)
 {
-    v16 n = v_sub(v_add(x, v_set(12582912.0f)), v_set(12582912.0f)), r = v_sub(x, n), p = v_set(1.3390863e-3f);
-    p = v_fma(p, r, v_set(9.6760319e-3f));
-    p = v_fma(p, r, v_set(5.5503571e-2f));
-    p = v_fma(p, r, v_set(2.4022107e-1f));
-    p = v_fma(p, r, v_set(6.9314719e-1f));
-    return v_scale2(v_fma(p, r, v_set(1.0f)), n);
+    static const float sixteenth[16] = {1.0f,       1.0442737f, 1.0905077f, 1.1387886f, 1.1892071f, 1.2418578f, 1.2968396f, 1.3542556f,
+                                        1.4142135f, 1.4768262f, 1.5422108f, 1.6104903f, 1.6817929f, 1.7562522f, 1.8340081f, 1.9152066f};
+    const v16 round = v_set(12582912.0f + 127 * 16);
+    const __m512i exponent = _mm512_set1_epi32(0x7f800000), one = _mm512_castps_si512(v_set(1.0f));
+    v16 n = v_add(x, round), r = v_sub(x, v_sub(n, round));
+    __m512i bits = _mm512_castps_si512(n);
+    __m512i part = _mm512_andnot_si512(one, _mm512_castps_si512(_mm512_permutexvar_ps(bits, v_load(sixteenth)))); /* without exponent */
+    v16 whole = _mm512_castsi512_ps(_mm512_ternarylogic_epi32(part, _mm512_slli_epi32(bits, 19), exponent, 0xf8));
+    v16 p = v_mul(r, v_fma(r, v_set(9.3838479e-4f), v_set(4.3324240e-2f)));
+    return _mm512_maskz_fmadd_ps(_mm512_cmp_ps_mask(x, v_set(-2016.0f), _CMP_GE_OQ), whole, p, whole);
 }
 
 /* What some models do to scores before the mask. */
@@ -317,18 +387,30 @@ VEC_INLINE void scores_of(v16 *x, const float *s, const float *scale, int nstep,
             x[g] = v_fma(v_load(s + (size_t)b * BLOCK * SG_KV_CHUNK + g * 16), v_load(scale + b * SG_KV_CHUNK + g * 16), x[g]);
 }
 
-/* Probabilities s [64] times the scales of values for 32 dimensions become a row of two A tiles. */
-VEC_INLINE void put_scaled(uint8_t *p, const float *s, const float *scale)
+/* Probabilities of positions i and i + 16 become a pair of a row of the hi tile, cut off, and of the lo tile, rounded. */
+VEC_INLINE void put_probabilities(float *to, v16 a, v16 b)
 {
-    put_row(p, v_mul(v_load(s), v_load(scale)), v_mul(v_load(s + 16), v_load(scale + 16)));
-    put_row(p + PAIR, v_mul(v_load(s + 32), v_load(scale + 32)), v_mul(v_load(s + 48), v_load(scale + 48)));
+    const __m512i half = _mm512_set1_epi32(0x8000);
+    __m512i x = _mm512_castps_si512(a), y = _mm512_castps_si512(b);
+    __m512i u = _mm512_castps_si512(v_sub(a, _mm512_castsi512_ps(_mm512_and_epi32(x, HIGH))));
+    __m512i v = _mm512_castps_si512(v_sub(b, _mm512_castsi512_ps(_mm512_and_epi32(y, HIGH))));
+    _mm512_store_si512(to, pair_high(x, y));
+    _mm512_store_si512(to + 16, pair_high(_mm512_add_epi32(u, half), _mm512_add_epi32(v, half)));
 }
 
-/* Scores of query i, its rows from s on, become a row of the two A tiles of probabilities (Q8_0: the first row of s); returns what the
- * old sums are worth. */
-VEC_INLINE float soften(const sg_attention_chunk *c, int i, float *s, uint8_t *p, const bool whole)
+/* Probabilities s [64] times the scales of values for 32 dimensions become a row of the A tiles. */
+VEC_INLINE void put_scaled(float *p, const float *s, const float *scale)
 {
-    const v16 log2e = v_set(1.44269504f), none = v_set(-1e30f); /* times log2 e it is still a number */
+    put_probabilities(p, v_mul(v_load(s), v_load(scale)), v_mul(v_load(s + 16), v_load(scale + 16)));
+    put_probabilities(p + 32, v_mul(v_load(s + 32), v_load(scale + 32)), v_mul(v_load(s + 48), v_load(scale + 48)));
+}
+
+/* Scores of query i, its rows from s on, become in the place of the first a row of the A tiles of probabilities, or with Q8_0 plain
+ * numbers.  With a new maximum the old sums are worth less. */
+VEC_INLINE void soften(const sg_attention_chunk *c, int i, float *s, const bool whole)
+{
+    const float sixteenths = 16 * 1.44269504f;             /* of an octave */
+    const v16 none = v_set(-1e30f), unit = v_set(sixteenths); /* times that it is still a number */
     v16 x[4];
     scores_of(x, s, (const float *)(const void *)((const uint8_t *)c->k + k_tile_bytes(c->dk)), steps_of(c->dk), whole);
     if (c->softcap > 0 || c->slope)
@@ -342,59 +424,45 @@ VEC_INLINE float soften(const sg_attention_chunk *c, int i, float *s, uint8_t *p
         x[3] = _mm512_mask_blend_ps((__mmask16)(see >> 48), none, x[3]);
     }
     v16 most = v_max(v_max(x[0], x[1]), v_max(x[2], x[3]));
-    float old = c->most[i], now = old;
-    if (_mm512_cmp_ps_mask(most, v_set(old), _CMP_GT_OQ)) /* rare after some chunks, and then nothing waits for it */
-        now = _mm512_reduce_max_ps(most);
-    v16 top = v_set(-now * 1.44269504f);
-    x[0] = exp2_of(v_fma(x[0], log2e, top));
-    x[1] = exp2_of(v_fma(x[1], log2e, top));
-    x[2] = exp2_of(v_fma(x[2], log2e, top));
-    x[3] = exp2_of(v_fma(x[3], log2e, top));
+    float *sum = c->sum + (size_t)i * 16, old = c->most[i];
+    if (_mm512_cmp_ps_mask(most, v_set(old), _CMP_GT_OQ)) { /* rare after some chunks */
+        float now = _mm512_reduce_max_ps(most);
+        v16 keep = old == -FLT_MAX ? v_zero() : exp2_of(v_set((old - now) * sixteenths));
+        v_store(sum, v_mul(v_load(sum), keep));
+        for (float *acc = c->acc + (size_t)i * (size_t)c->dv, *to = acc + c->dv; acc < to; acc += 16)
+            v_store(acc, v_mul(v_load(acc), keep));
+        c->most[i] = old = now;
+    }
+    v16 top = v_set(-old * sixteenths);
+    x[0] = exp2_of(v_fma(x[0], unit, top));
+    x[1] = exp2_of(v_fma(x[1], unit, top));
+    x[2] = exp2_of(v_fma(x[2], unit, top));
+    x[3] = exp2_of(v_fma(x[3], unit, top));
     if (whole) {
         for (int g = 0; g < 4; g++)
             v_store(s + g * 16, x[g]);
     } else {
-        put_row(p, x[0], x[1]);
-        put_row(p + PAIR, x[2], x[3]);
+        put_probabilities(s, x[0], x[1]);
+        put_probabilities(s + 32, x[2], x[3]);
     }
-    float keep = 1;
-    if (now != old) {
-        keep = old == -FLT_MAX ? 0 : _mm512_cvtss_f32(exp2_of(v_set((old - now) * 1.44269504f)));
-        c->most[i] = now;
-    }
-    v16 sum = v_add(v_add(x[0], x[1]), v_add(x[2], x[3]));
-    v_store(c->sum + (size_t)i * 16, v_fma(v_load(c->sum + (size_t)i * 16), v_set(keep), sum));
-    return keep;
+    v_store(sum, v_add(v_load(sum), v_add(v_add(x[0], x[1]), v_add(x[2], x[3]))));
 }
 
-/* ---- a chunk -------------------------------------------------------------------------------- */
+/* ---- a chunk, block after block ---------------------------------------------------------------- */
 
-typedef struct work {
-    float *s, *o, *keep; /* [16][64] (Q8_0: [dk / 32][16][64]), [16][64], [16]; keep below 0: the query sees nothing of the chunk */
-    uint8_t *p;          /* [2][hi, lo] A tiles (Q8_0: two of them) */
-} work;
-
-static work work_of(const sg_attention_chunk *c)
+/* Query i's scores become probabilities; of a chunk that it does not see, 0. */
+VEC_INLINE void soften_row(const sg_attention_chunk *c, int i, float *s, const bool whole)
 {
-    float *o = c->s + (size_t)steps_of(c->dk) * BLOCK * SG_KV_CHUNK;
-    uint8_t *p = (uint8_t *)(o + BLOCK * SG_KV_CHUNK);
-    return (work){c->s, o, (float *)(void *)(p + 2 * 2 * PAIR), p};
+    if (c->first[i] < c->end[i])
+        soften(c, i, s, whole);
+    else
+        memset(s, 0, SG_KV_CHUNK * sizeof *s);
 }
 
-/* Scores of the block's queries become probabilities. */
 VEC_INLINE void soften_rows_of(const sg_attention_chunk *c, int i0, int nrow, const bool whole)
 {
-    work w = work_of(c);
-    for (int i = 0; i < nrow; i++) {
-        uint8_t *p = w.p + (size_t)i * 64;
-        if (c->first[i0 + i] < c->end[i0 + i]) {
-            w.keep[i] = soften(c, i0 + i, w.s + (size_t)i * SG_KV_CHUNK, p, whole);
-            continue;
-        }
-        w.keep[i] = -1;
-        for (int t = 0; t < 4; t++)
-            _mm512_store_si512(whole ? (void *)(w.s + (size_t)i * SG_KV_CHUNK + t * 16) : p + (size_t)t * TILE, _mm512_setzero_si512());
-    }
+    for (int i = 0; i < nrow; i++)
+        soften_row(c, i0 + i, c->s + (size_t)i * SG_KV_CHUNK, whole);
 }
 
 static void soften_rows(const sg_attention_chunk *c, int i0, int nrow)
@@ -405,45 +473,34 @@ static void soften_rows(const sg_attention_chunk *c, int i0, int nrow)
         soften_rows_of(c, i0, nrow, false);
 }
 
-/* Products with n * 16 dimensions of values from d on join the block's sums. */
-VEC_INLINE void add_values(const sg_attention_chunk *c, int i0, int nrow, int d, const int n)
-{
-    work w = work_of(c);
-    for (int i = 0; i < nrow; i++) {
-        float *acc = c->acc + (size_t)(i0 + i) * (size_t)c->dv + (size_t)d;
-        v16 keep = v_set(w.keep[i]);
-        for (int j = 0; j < n && w.keep[i] >= 0; j++)
-            v_store(acc + j * 16, v_fma(v_load(acc + j * 16), keep, v_load(w.o + (size_t)i * 64 + (size_t)j * 16)));
-    }
-}
-
 static void scores_block(const sg_attention_chunk *c, int i0, int nrow)
 {
-    work w = work_of(c);
     int nstep = steps_of(c->dk);
     const uint8_t *q = (const uint8_t *)c->queries + (size_t)(i0 / BLOCK * nstep) * PAIR, *k = c->k;
     if (c->type == SG_Q8_0)
         for (int b = 0; b < nstep; b++)
-            product(w.s + (size_t)b * BLOCK * SG_KV_CHUNK, q + (size_t)b * PAIR, k + (size_t)b * 4 * TILE, 0, 1, false, 4);
+            product(c->s + (size_t)b * SCORES, 256, false, queries_at(q + (size_t)b * PAIR), k + (size_t)b * 4 * TILE, 0, 1, false, 4);
     else
-        product(w.s, q, k, 4 * unit_of(c->type), nstep, c->type == SG_F16, 4);
+        product(c->s, 256, false, queries_at(q), k, 4 * unit_of(c->type), nstep, c->type == SG_F16, 4);
     soften_rows(c, i0, nrow);
 }
 
-/* Of the dimensions from d on, in n tiles from v on: o = P x V.  Q8_0 has probabilities for each two tiles. */
-VEC_INLINE void values_product(const sg_attention_chunk *c, sg_dtype type, int nrow, int d, const uint8_t *v, size_t v_step, int n)
+/* P x V of the dimensions from d on, in n tiles from v on, joins the block's sums.  Q8_0 has probabilities for each two tiles. */
+VEC_INLINE void values_product(const sg_attention_chunk *c, sg_dtype type, int i0, int nrow, int d, const uint8_t *v, size_t v_step, int n)
 {
-    work w = work_of(c);
+    float *acc = c->acc + (size_t)i0 * (size_t)c->dv + d;
+    size_t stride = (size_t)c->dv * sizeof(float);
     if (type != SG_Q8_0) {
-        product(w.o, w.p, v, v_step, 2, type == SG_F16, n);
+        product(acc, stride, true, probabilities_at(c->s), v, v_step, 2, type == SG_F16, n);
         return;
     }
     const float *scale = (const float *)(const void *)((const uint8_t *)c->v + v_tile_bytes(c->dv)) + d / 32 * SG_KV_CHUNK;
+    float *p = c->s + (size_t)steps_of(c->dk) * SCORES;
     for (int b = 0; b < n / 2; b++, scale += SG_KV_CHUNK)
         for (int i = 0; i < nrow; i++)
-            put_scaled(w.p + (size_t)b * 2 * PAIR + (size_t)i * 64, w.s + (size_t)i * SG_KV_CHUNK, scale);
+            put_scaled(p + b * SCORES + i * SG_KV_CHUNK, c->s + (size_t)i * SG_KV_CHUNK, scale);
     for (int b = 0; b < n / 2; b++)
-        product(w.o + b * 32, w.p + (size_t)b * 2 * PAIR, v + (size_t)b * PAIR, v_step, 2, false, 2);
+        product(acc + b * 32, stride, true, probabilities_at(p + b * SCORES), v + (size_t)b * PAIR, v_step, 2, false, 2);
 }
 
 static void values_block(const sg_attention_chunk *c, int i0, int nrow)
@@ -452,8 +509,155 @@ static void values_block(const sg_attention_chunk *c, int i0, int nrow)
     size_t unit = unit_of(c->type);
     for (int d = 0, n; d < ntile; d += n) {
         n = ntile - d >= 4 ? 4 : ntile - d >= 2 ? 2 : 1;
-        values_product(c, c->type, nrow, d * 16, (const uint8_t *)c->v + (size_t)d * unit, (size_t)ntile * unit, n);
-        add_values(c, i0, nrow, d * 16, n);
+        values_product(c, c->type, i0, nrow, d * 16, (const uint8_t *)c->v + (size_t)d * unit, (size_t)ntile * unit, n);
+    }
+}
+
+/* ---- a chunk in a flow ------------------------------------------------------------------------ */
+
+/* While vectors soften the scores of a block, tiles multiply: the probabilities of the block before with values, then the
+ * next block's queries with keys.
+ *
+ *     vectors          | soften 0     | soften 1     | soften 2     | ...
+ *     tiles     QK 0   | QK 1         | PV 0   QK 2  | PV 1   QK 3  | ...
+ *
+ * Tile instructions wait in the core's queues for one another while vector instructions pass them, if they stand close
+ * together: a step, one tile of A with four of B, is dealt out a tile of B at a time between the rows.  Two buffers for
+ * scores, which become probabilities in place: keys and values of 64 dimensions, the buffers and what passes by just fit the
+ * first level cache. */
+typedef struct flow_step {
+    a_tiles a;
+    const uint8_t *b;
+    float *c;      /* where the four C tiles end, 64 columns */
+    size_t stride; /* bytes between its rows */
+    bool join;     /* the C tiles begin as what is there */
+    bool first, last; /* step of the product */
+} flow_step;
+
+enum { FLOW_DIM = 256, FLOW_STEPS = FLOW_DIM / 32 * 2 };
+
+static int flow_product(flow_step *to, float *c, size_t stride, bool join, a_tiles a, const uint8_t *b, size_t b_step, int nstep)
+{
+    for (int s = 0; s < nstep; s++, a.at += a.step, b += b_step)
+        to[s] = (flow_step){a, b, c, stride, join, s == 0, s + 1 == nstep};
+    return nstep;
+}
+
+/* Quarter q of a step. */
+VEC_INLINE void flow_quarter(const flow_step *s, const int q, const bool low)
+{
+    const size_t unit = low ? PAIR : TILE;
+    const uint8_t *b = s->b;
+    if (q == 0) {
+        if (s->first) {
+            BEGIN(0, s->c, s->stride, s->join);
+            BEGIN(1, s->c + 16, s->stride, s->join);
+            BEGIN(2, s->c + 32, s->stride, s->join);
+            BEGIN(3, s->c + 48, s->stride, s->join);
+        }
+        SG_AMX_LOAD(4, s->a.at, s->a.stride);
+        SG_AMX_LOAD(5, s->a.at + s->a.low, s->a.stride);
+        TERMS(0, 0);
+    } else if (q == 1) {
+        TERMS(1, unit);
+    } else if (q == 2) {
+        TERMS(2, 2 * unit);
+    } else {
+        TERMS(3, 3 * unit);
+        if (s->last) {
+            SG_AMX_STORE(0, s->c, s->stride);
+            SG_AMX_STORE(1, s->c + 16, s->stride);
+            SG_AMX_STORE(2, s->c + 32, s->stride);
+            SG_AMX_STORE(3, s->c + 48, s->stride);
+        }
+    }
+}
+
+/* A whole block of queries from i0 on, with a step in 8, 4, 2 rows or 1. */
+VEC_INLINE void flow_block(const sg_attention_chunk *c, int i0, float *s, const flow_step *step, const bool low, const int rows)
+{
+#define ROW() (soften_row(c, i0, s, false), i0++, s += SG_KV_CHUNK)
+    for (int i = 0; i < BLOCK; i += rows, step++) {
+        ROW();
+        if (rows == 8)
+            ROW();
+        flow_quarter(step, 0, low);
+        if (rows >= 4)
+            ROW();
+        if (rows == 8)
+            ROW();
+        flow_quarter(step, 1, low);
+        if (rows >= 2)
+            ROW();
+        if (rows == 8)
+            ROW();
+        flow_quarter(step, 2, low);
+        if (rows >= 4)
+            ROW();
+        if (rows == 8)
+            ROW();
+        flow_quarter(step, 3, low);
+    }
+#undef ROW
+}
+
+/* Any number of queries and steps. */
+VEC_INLINE void flow_any(const sg_attention_chunk *c, int i0, int nrow, float *s, const flow_step *step, int n, const bool low)
+{
+    for (int i = 0, done = 0; i < nrow || done < n; i++) {
+        if (i < nrow)
+            soften_row(c, i0 + i, s + i * SG_KV_CHUNK, false);
+        for (; done < n && (done * nrow <= i * n || i >= nrow); done++) {
+            flow_quarter(step + done, 0, low);
+            flow_quarter(step + done, 1, low);
+            flow_quarter(step + done, 2, low);
+            flow_quarter(step + done, 3, low);
+        }
+    }
+}
+
+/* f16 and bf16, values in whole 64 dimensions, at most FLOW_DIM of keys and values. */
+VEC_INLINE void flow_of(const sg_attention_chunk *c, const bool low)
+{
+    int nblock = (c->to - c->from + BLOCK - 1) / BLOCK, nstep = steps_of(c->dk), nv = c->dv / 64;
+    const size_t v_step = (size_t)nv * 4 * (low ? PAIR : TILE), wide = (size_t)c->dv * sizeof(float);
+    flow_step step[FLOW_STEPS];
+    for (int b = -1; b <= nblock; b++) {
+        int n = 0, i0 = c->from + b * BLOCK, nrow = b < 0 || b == nblock ? 0 : c->to - i0 < BLOCK ? c->to - i0 : BLOCK;
+        float *s = c->s + (b & 1) * SCORES, *other = c->s + (~b & 1) * SCORES; /* of the block before, then of the next */
+        for (int d = 0; d < nv && b > 0; d++)
+            n += flow_product(step + n, c->acc + (size_t)(i0 - BLOCK) * (size_t)c->dv + d * 64, wide, true, probabilities_at(other),
+                              (const uint8_t *)c->v + (size_t)d * (v_step / (size_t)nv), v_step, 2);
+        if (b + 1 < nblock)
+            n += flow_product(step + n, other, 256, false,
+                              queries_at((const uint8_t *)c->queries + (size_t)((i0 + BLOCK) / BLOCK * nstep) * PAIR), c->k,
+                              v_step / (size_t)nv, nstep);
+        if (nrow == BLOCK && n == 2)
+            flow_block(c, i0, s, step, low, 8);
+        else if (nrow == BLOCK && n == 4)
+            flow_block(c, i0, s, step, low, 4);
+        else if (nrow == BLOCK && n == 8)
+            flow_block(c, i0, s, step, low, 2);
+        else if (nrow == BLOCK && n == 16)
+            flow_block(c, i0, s, step, low, 1);
+        else
+            flow_any(c, i0, nrow, s, step, n, low);
+    }
+}
+
+static void chunk(const sg_attention_chunk *c)
+{
+    clear_rest(c->type, c->v, c->n, c->dv);
+    if (c->dv % 64 == 0 && c->dk <= FLOW_DIM && c->dv <= FLOW_DIM && c->type == SG_F16) {
+        flow_of(c, true);
+    } else if (c->dv % 64 == 0 && c->dk <= FLOW_DIM && c->dv <= FLOW_DIM && c->type == SG_BF16) {
+        flow_of(c, false);
+    } else {
+        for (int i = c->from; i < c->to; i += BLOCK) {
+            int nrow = c->to - i < BLOCK ? c->to - i : BLOCK;
+            scores_block(c, i, nrow);
+            values_block(c, i, nrow);
+        }
     }
 }
 
@@ -462,22 +666,21 @@ static void values_block(const sg_attention_chunk *c, int i0, int nrow)
 /* Positions [from, from + 32) and `dims` dimensions (at most 64) of V from byte `at` of a row on, as [dims / 16][hi, lo]. */
 VEC_INLINE void load_part(sg_dtype type, uint8_t *tile, const sg_attention_place *p, int from, int n, size_t at, size_t bytes, int dims)
 {
-    for (int t = from; t < from + 32; t += 2, tile += 64) {
-        size_t row = (size_t)(t % SG_KV_GROUP) * p->v_row_bytes + at;
-        const uint8_t *a = (const uint8_t *)p->v[t / SG_KV_GROUP] + row;
-        const char *next = (const char *)p->next_v[t / SG_KV_GROUP] + row;
+    for (int t = from; t < from + BLOCK; t++, tile += 64) {
+        const int g = from / SG_KV_GROUP;
+        size_t row = (size_t)(t - from) * p->v_row_bytes + at;
         if (t >= n) {
             for (int d = 0; d < dims / 16 * (type == SG_F16 ? 2 : 1); d++)
                 _mm512_store_si512(tile + (size_t)d * TILE, _mm512_setzero_si512());
             continue;
         }
-        for (size_t i = 0; i < bytes; i += 64) {
-            __builtin_prefetch(next + i, 0, 2);
-            __builtin_prefetch(next + p->v_row_bytes + i, 0, 2);
-        }
-        if (t % 8 == 0)
+        for (size_t i = 0; i < bytes; i += 64)
+            __builtin_prefetch((const char *)p->next_v[g] + row + i, 0, 2);
+        for (size_t i = 0; i < bytes && t + BLOCK < n; i += 64)
+            __builtin_prefetch((const char *)p->next_v[g + 1] + row + i, 0, 2);
+        if (t % 4 == 0)
             STAY_AWAKE();
-        load_two(type, tile, a, t + 1 < n ? a + p->v_row_bytes : NULL, dims);
+        load_two(type, tile, (const uint8_t *)p->v[g] + row, t + BLOCK < n ? (const uint8_t *)p->v[g + 1] + row : NULL, dims);
     }
 }
 
@@ -491,23 +694,20 @@ VEC_INLINE void few_values(const sg_attention_chunk *c, const sg_attention_place
         if (dims == 64) {
             load_part(type, v, p, 0, c->n, at, wide, 64);
             load_part(type, half, p, 32, c->n, at, wide, 64);
-            values_product(c, type, c->to, d, v, 4 * unit, 4);
-            add_values(c, 0, c->to, d, 4);
+            values_product(c, type, 0, c->to, d, v, 4 * unit, 4);
             continue;
         }
         load_part(type, v, p, 0, c->n, at, wide * (size_t)dims / 64, dims);
         load_part(type, half, p, 32, c->n, at, wide * (size_t)dims / 64, dims);
         for (int i = 0, n; i < dims / 16; i += n) {
             n = dims / 16 - i >= 2 ? 2 : 1;
-            values_product(c, type, c->to, d + i * 16, v + (size_t)i * unit, 4 * unit, n);
-            add_values(c, 0, c->to, d + i * 16, n);
+            values_product(c, type, 0, c->to, d + i * 16, v + (size_t)i * unit, 4 * unit, n);
         }
     }
 }
 
 VEC_INLINE void few_of(const sg_attention_chunk *c, const sg_attention_place *p, const sg_dtype type)
 {
-    work w = work_of(c);
     int nstep = steps_of(c->dk), ngroup = (c->n + SG_KV_GROUP - 1) / SG_KV_GROUP;
     uint8_t *k = c->k;
     const size_t unit = unit_of(type), group = (size_t)nstep * unit;
@@ -518,11 +718,11 @@ VEC_INLINE void few_of(const sg_attention_chunk *c, const sg_attention_place *p,
         if (g + 1 < ngroup)
             load_group(type, k + (size_t)((g + 1) % 2) * group, unit, scale + (g + 1) * SG_KV_GROUP, p->k[g + 1], p->next_k[g + 1], c->dk);
         if (type != SG_Q8_0)
-            product_n(w.s + g * SG_KV_GROUP, c->queries, b, unit, nstep, type == SG_F16, 1);
+            product_n(c->s + g * SG_KV_GROUP, 256, false, queries_at(c->queries), b, unit, nstep, type == SG_F16, 1);
         else
             for (int i = 0; i < nstep; i++)
-                product_n(w.s + (size_t)i * BLOCK * SG_KV_CHUNK + g * SG_KV_GROUP, (const uint8_t *)c->queries + (size_t)i * PAIR,
-                          b + (size_t)i * TILE, 0, 1, false, 1);
+                product_n(c->s + (size_t)i * SCORES + g * SG_KV_GROUP, 256, false,
+                          queries_at((const uint8_t *)c->queries + (size_t)i * PAIR), b + (size_t)i * TILE, 0, 1, false, 1);
     }
     if (type == SG_Q8_0) {
         float *scales = (float *)(void *)((uint8_t *)c->v + v_tile_bytes(c->dv));
@@ -542,16 +742,6 @@ static void few(const sg_attention_chunk *c, const sg_attention_place *p)
         few_of(c, p, SG_BF16);
     else
         few_of(c, p, SG_Q8_0);
-}
-
-static void chunk(const sg_attention_chunk *c)
-{
-    clear_rest(c->type, c->v, c->n, c->dv);
-    for (int i = c->from; i < c->to; i += BLOCK) {
-        int nrow = c->to - i < BLOCK ? c->to - i : BLOCK;
-        scores_block(c, i, nrow);
-        values_block(c, i, nrow);
-    }
 }
 
 const sg_attention_kernel sg_attention_kernel_amx = {
