@@ -165,7 +165,9 @@ TEST(warming_ends_and_stays_ahead)
     CHECK(n < 20);
     CHECK_OK(sg_kv_seq_extend(a, 600 * BLOCK, &err));
     CHECK(!sg_kv_pool_warm(pool, 4000));
+    CHECK_INT(sg_kv_pool_nused(pool), 0);
     sg_kv_seq_free(a);
+    CHECK_INT(sg_kv_pool_nused(pool), 4000);
     sg_kv_pool_close(pool);
 }
 

@@ -118,6 +118,7 @@ void sg_kv_pool_close(sg_kv_pool *p)
 int sg_kv_pool_block(const sg_kv_pool *p) { return p->block; }
 int sg_kv_pool_nblock(const sg_kv_pool *p) { return p->nblock; }
 int sg_kv_pool_nfree(const sg_kv_pool *p) { return p->nfree; }
+int sg_kv_pool_nused(const sg_kv_pool *p) { return p->fresh - (p->nblock - p->nfree); }
 int sg_kv_pool_users(const sg_kv_pool *p, int32_t block) { return (int)p->refs[block] - p->cached[block]; }
 int sg_kv_pool_nidle(const sg_kv_pool *p) { return p->nidle; }
 int sg_kv_pool_nlayer(const sg_kv_pool *p) { return p->nlayer; }

@@ -58,6 +58,7 @@ void sg_kv_pool_workers(sg_kv_pool *pool, sg_pool *workers);
 int sg_kv_pool_block(const sg_kv_pool *pool); /* positions of a block */
 int sg_kv_pool_nblock(const sg_kv_pool *pool);
 int sg_kv_pool_nfree(const sg_kv_pool *pool);
+int sg_kv_pool_nused(const sg_kv_pool *pool); /* free blocks that were taken before: they are taken first, and their memory is there */
 int sg_kv_pool_nlayer(const sg_kv_pool *pool);
 size_t sg_kv_pool_bytes(const sg_kv_pool *pool);
 sg_dtype sg_kv_pool_type(const sg_kv_pool *pool);
