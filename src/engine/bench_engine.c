@@ -24,7 +24,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { KINDS = 6, REPS_MAX = 64, PROMPT_MIN = 16, LIST_MAX = 512, LIST_TIMES = 6, BATCH_MAX = 256 };
+enum { KINDS = 6, REPS_MAX = 64, PROMPT_MIN = 16, LIST_MAX = 512, LIST_TIMES = 12, BATCH_MAX = 256 };
 
 static const struct {
     bool guess;
