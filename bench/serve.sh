@@ -15,7 +15,7 @@
 #   ablation   3   ENGINE and SIMULATED (A100, Mistral-7B)   chunks alone, mixing alone, both
 #   reuse      3   ENGINE and SIMULATED   agents and Mooncake's conversations, with and without the prefix tree, by tokens and by blocks
 #   capacity  28   ENGINE, bracketed by a simulation that is fitted in the same run   ShareGPT/8 and arXiv/8, strict and relaxed, all policies;
-#                  CAP_POLICIES chooses some
+#                  CAP_POLICIES and CAP_TRACES choose some
 #   sim        2   SIMULATED  capacities on a CPU of 2 cores: slo against static:N on every trace, all policies; the ranking on an A100;
 #                  SIM (512) requests a run
 set -eu
@@ -31,6 +31,7 @@ PARTS = os.environ.get("PARTS", "stall llama mix trace ablation reuse capacity s
 STATIC = [16, 32, 64, 128, 256]
 BASELINES = ["prefill-first", "orca", "request", "chunked:128", "hybrid"]
 CAP_POLICIES = os.environ.get("CAP_POLICIES", "slo,static:128,prefill-first,orca,request,chunked:128,hybrid")
+CAP_TRACES = os.environ.get("CAP_TRACES", "ShareGPT/8,arXiv/8")
 SHAREGPT, ARXIV = "sharegpt_8k_lengths_llama2.csv", "arxiv_summarization_lengths_llama2.csv"
 
 
@@ -254,6 +255,8 @@ def number(x):
 def part_capacity():
     print("\n### Capacity of the engine, requests a second (in brackets: simulated on step times fitted in the same run)")
     for title, f, wanted in (("ShareGPT/8", SHAREGPT, 1.8), ("arXiv/8", ARXIV, 3.0)):
+        if title not in CAP_TRACES.split(","):
+            continue
         rows = serve(model, "--trace", f"{traces}/{f}", "--scale-lengths", "8", "--requests", str(SIM // 2), "--capacity", "--delay", "2000", "--policy",
                      CAP_POLICIES)
         if not rows:

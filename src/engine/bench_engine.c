@@ -3,13 +3,13 @@
  * The same number of sequences with the same number of tokens goes through whole engines: admission, plan, token table,
  * sampling, detokeniser, ring, reader.  Rows:
  *
- *     plain, temperature 0      of_bare: against tgN of the same batch, which is what the loop around the model costs
+ *     plain, temperature 0      of_bare: against the bare loop with the same batch, which is what the loop around the model costs
  *     auto, temperature 0       of_plain: greedy answers of a model to random tokens soon go in circles, so guesses pay
  *     repeat: plain, auto          greedy answers to a list that stands in the prompt LIST_TIMES: text that repeats itself
  *     plain, auto, temperature 1   answers that hardly repeat themselves: of_plain says what guessing costs where it does not pay
  *
- * Runs of the kinds are made in turns, so that a machine that becomes slower does so for all of them.  A run is timed from the
- * first to the last token of each request, as the request itself says; the longest counts.
+ * Runs of the kinds and of the bare loop are made in turns, so that a machine that becomes slower does so for all of them, and ratios are
+ * taken turn by turn.  A run is timed from the first to the last token of each request, as the request itself says; the longest counts.
  */
 #include "engine/bench_engine.h"
 #include "engine/internal.h"
@@ -39,6 +39,8 @@ typedef struct run {
     int nprompt, nvocab, nlist;
     int32_t list[LIST_MAX];
     uint64_t salt;
+    sg_bench_bare_fn *bare;
+    void *arg; /* of bare */
 } run;
 
 static sg_status submit(run *x, sg_engine *e, sg_request **r, int i, int kind, sg_error *err)
@@ -99,37 +101,41 @@ static int compare(const void *a, const void *b)
 
 static double rounded(double x) { return isfinite(x) ? round(x * 10000) / 10000 : 0; }
 
-/* The median of tgN with this batch among the results so far; 0: there is none. */
-static double bare(const json_t *results, int n, int batch)
-{
-    char name[32];
-    const json_t *row;
-    size_t i;
-    snprintf(name, sizeof name, "tg%d", n);
-    json_array_foreach(results, i, row)
-        if (strcmp(json_string_value(json_object_get(row, "test")), name) == 0 &&
-            json_integer_value(json_object_get(row, "batch")) == batch)
-            return json_number_value(json_object_get(json_object_get(row, "tps"), "median"));
-    return 0;
-}
-
 /* Kinds of a group run on the same engines; the lists on their own, as what an engine learnt of other texts is no help to them. */
 static int last_of(int first) { return first ? KINDS : KINDS - 2; }
 
-static sg_status add_rows(run *x, json_t *results, int batch, int first, int reps, double tps[KINDS][REPS_MAX], sg_error *err)
+static double median_ratio(const double *a, const double *b, int n)
+{
+    double ratio[REPS_MAX];
+    for (int i = 0; i < n; i++)
+        ratio[i] = a[i] / b[i];
+    qsort(ratio, (size_t)n, sizeof *ratio, compare);
+    return n % 2 ? ratio[n / 2] : (ratio[n / 2 - 1] + ratio[n / 2]) / 2;
+}
+
+/* Turns of a batch: tokens a second of each kind, and of the bare loop. */
+typedef struct turns {
+    int n;
+    double tps[KINDS][REPS_MAX], bare[REPS_MAX];
+} turns;
+
+static sg_status add_rows(run *x, json_t *results, int batch, int first, turns *t, sg_error *err)
 {
     char name[32];
-    double base = bare(results, x->o->generate, batch);
+    double ratio[KINDS];
+    for (int k = first; k < last_of(first); k++)
+        ratio[k] = kinds[k].guess ? median_ratio(t->tps[k], t->tps[k - 1], t->n)
+                   : kinds[k].list ? 0 : median_ratio(t->tps[k], t->bare, t->n);
     for (int k = first; k < last_of(first); k++) {
+        double *tps = t->tps[k];
         snprintf(name, sizeof name, "%s%d", kinds[k].list ? "repeat" : "engine", x->o->generate);
-        qsort(tps[k], (size_t)reps, sizeof tps[k][0], compare);
-        double m = tps[k][reps / 2], against = kinds[k].guess ? tps[k - 1][reps / 2] : kinds[k].list ? 0 : base;
+        qsort(tps, (size_t)t->n, sizeof *tps, compare);
         json_t *row = json_pack("{s:s, s:s, s:f, s:i, s:i, s:{s:f, s:f, s:f}}", "test", name, "spec", kinds[k].guess ? "auto" : "off",
                                 "temperature", (double)kinds[k].temperature, "batch", batch, "depth",
                                 kinds[k].list ? x->nlist : x->o->depth, "tps", "min",
-                                rounded(tps[k][0]), "median", rounded(m), "max", rounded(tps[k][reps - 1]));
-        if (row && against > 0)
-            json_object_set_new(row, kinds[k].guess ? "of_plain" : "of_bare", json_real(rounded(m / against)));
+                                rounded(tps[0]), "median", rounded(tps[t->n / 2]), "max", rounded(tps[t->n - 1]));
+        if (row && ratio[k] > 0)
+            json_object_set_new(row, kinds[k].guess ? "of_plain" : "of_bare", json_real(rounded(ratio[k])));
         if (!row || json_array_append_new(results, row) != 0)
             return sg_fail_nomem(err, "the results");
     }
@@ -138,14 +144,18 @@ static sg_status add_rows(run *x, json_t *results, int batch, int first, int rep
 
 static sg_status run_batch(run *x, json_t *results, int batch, int first, sg_error *err)
 {
-    static double tps[KINDS][REPS_MAX]; /* one benchmark at a time */
-    int reps = x->o->reps < 1 ? 1 : x->o->reps > REPS_MAX ? REPS_MAX : x->o->reps;
-    for (int rep = -1; rep < reps; rep++) {
+    static turns t; /* one benchmark at a time */
+    t.n = x->o->reps < 1 ? 1 : x->o->reps > REPS_MAX ? REPS_MAX : x->o->reps;
+    for (int rep = -1; rep < t.n; rep++) {
+        int at = rep < 0 ? 0 : rep;
         x->salt++; /* with and without guesses the same prompts; greedy answers are of no help to sampled ones */
-        for (int k = first; k < last_of(first); k++)
-            SG_TRY(one_run(x, k, batch, &tps[k][rep < 0 ? 0 : rep], err));
+        for (int k = first; k < last_of(first); k++) {
+            if (first == 0 && k == first)
+                SG_TRY(x->bare(x->arg, batch, &t.bare[at], err));
+            SG_TRY(one_run(x, k, batch, &t.tps[k][at], err));
+        }
     }
-    return add_rows(x, results, batch, first, reps, tps, err);
+    return add_rows(x, results, batch, first, &t, err);
 }
 
 /* The list LIST_TIMES, in the model's tokens. */
@@ -183,9 +193,9 @@ static sg_status open_engines(run *x, sg_error *err)
     return x->prompt ? make_list(x, err) : sg_fail_nomem(err, "a prompt");
 }
 
-static sg_status run_group(json_t *results, const sg_bench_options *o, int first, sg_error *err)
+static sg_status run_group(json_t *results, const sg_bench_options *o, int first, sg_bench_bare_fn *bare, void *arg, sg_error *err)
 {
-    run x = {.o = o, .salt = o->seed ? o->seed : 1};
+    run x = {.o = o, .salt = o->seed ? o->seed : 1, .bare = bare, .arg = arg};
     sg_status st = open_engines(&x, err);
     for (int i = 0; i < o->nbatch && st == SG_OK; i++)
         st = run_batch(&x, results, o->batch[i], first, err);
@@ -195,10 +205,10 @@ static sg_status run_group(json_t *results, const sg_bench_options *o, int first
     return st;
 }
 
-sg_status sg_bench_engine(json_t *results, const sg_bench_options *o, sg_error *err)
+sg_status sg_bench_engine(json_t *results, const sg_bench_options *o, sg_bench_bare_fn *bare, void *arg, sg_error *err)
 {
     if (!o->generate)
         return SG_OK;
-    SG_TRY(run_group(results, o, 0, err));
-    return run_group(results, o, last_of(0), err);
+    SG_TRY(run_group(results, o, 0, bare, arg, err));
+    return run_group(results, o, last_of(0), bare, arg, err);
 }

@@ -198,9 +198,9 @@ static int wanted(const sg_engine *e, int most)
     return n < 0 ? 0 : n < most ? (int)n : most;
 }
 
-/* Memory that blocks will want soon is touched a piece at a time: all that may be, while there is nothing else to do; what is wanted, a little
- * in each step, and more where steps take blocks faster than that.  All layers cross the border to fresh memory in the same step, which
- * then would last a third of a second. */
+/* Memory that blocks will want soon is touched a piece at a time: all that may be, while there is nothing else to do; what is wanted, a
+ * little in each step, and more where steps take blocks faster than that.  All layers cross the border to fresh memory in the same
+ * step, which then would last a third of a second. */
 static void warm(sg_engine *e, bool idle)
 {
     enum { BUSY_US = 1500, AHEAD_BYTES = 256 << 20 };
