@@ -179,7 +179,8 @@ struct sg_engine {
     double plain_us;        /* the same without its guesses; 0: nobody knows, or there are prompts in it */
     bool speculate;
     int ndraft_max;         /* guesses that a step has room for */
-    float guess_accept[SG_DRAFT_NKIND]; /* recent shares of right guesses, of all requests */
+    float guess_accept[SG_DRAFT_NKIND];  /* recent shares of right guesses, of all requests... */
+    float guess_sampled[SG_DRAFT_NKIND]; /* ...but of those that draw their tokens, which repeat themselves less */
     sg_draft_model *draft;  /* NULL: none */
     sg_worth worth[SG_WORTH_NCLASS];
     double draft_us;  /* in the draft model since the last step */
@@ -244,7 +245,7 @@ double sg_engine_plain_us(const sg_engine *e);
 
 /* speculate.c: guesses. */
 void sg_engine_expect_guesses(sg_engine *e);                      /* at the start */
-void sg_request_expect_guesses(const sg_engine *e, sg_request *r); /* of a new request */
+void sg_request_expect_guesses(sg_engine *e, sg_request *r);      /* of a new request */
 /* Guess for a decoding request whose ring has room for so many tokens, from what was read: sets ndraft, 0 so far. */
 void sg_request_guess(sg_engine *e, sg_request *r, int room);
 /* The most guesses that a request can use. */

@@ -15,9 +15,10 @@
  *
  * Whether guesses are worth their rows is the scheduler's decision (plan_drafts in sched/policy_slo.c), from the time
  * that a row costs and the probability that a guess is right.  That is kept for each request and source, begins with what
- * requests had lately, and moves with every guess whose outcome is known.  A source that is mostly wrong rests: for
- * eight tokens, then for twice as many each time that its one guess afterwards is wrong again, up to REST_MAX.  So a text
- * that does not repeat itself costs a row every few hundred tokens, and one that begins to is found out.
+ * requests had lately (greedy ones, or those that draw), and moves with every guess whose outcome is known.  A source that
+ * is mostly wrong rests: for eight tokens, then for twice as many each time that its one guess afterwards is wrong again, up
+ * to REST_MAX.  So a text that does not repeat itself costs a row every few hundred tokens, and one that begins to is
+ * found out.  Where others were mostly wrong lately, a new request begins at rest.
  *
  * Whether guessing pays at all is measured too (worth.c).
  *
@@ -28,10 +29,21 @@
 enum { LONG = 8, REST_MIN = 8, REST_MAX = 512 };
 static const float quit = 0.3f, first = 0.5f, rate = 0.15f, shared_rate = 0.02f;
 
-void sg_request_expect_guesses(const sg_engine *e, sg_request *r)
+/* What requests like this one had lately.  The model's guesses are examined apart (draft_model.c). */
+static float *recent(sg_engine *e, const sg_request *r, int kind)
 {
-    for (int k = 0; k < SG_DRAFT_NKIND; k++)
-        r->guess[k] = (sg_guess){.accept = e->guess_accept[k] > quit ? e->guess_accept[k] : first, .pause = REST_MIN};
+    return kind != SG_DRAFT_MODEL && r->sampling.temperature > 0 ? &e->guess_sampled[kind] : &e->guess_accept[kind];
+}
+
+void sg_request_expect_guesses(sg_engine *e, sg_request *r)
+{
+    for (int k = 0; k < SG_DRAFT_NKIND; k++) {
+        float accept = *recent(e, r, k);
+        if (accept < quit && k != SG_DRAFT_MODEL)
+            r->guess[k] = (sg_guess){.accept = accept, .rest = REST_MIN, .pause = 2 * REST_MIN};
+        else
+            r->guess[k] = (sg_guess){.accept = accept < quit ? first : accept, .pause = REST_MIN};
+    }
     r->draft_kind = SG_DRAFT_TREE;
 }
 
@@ -40,7 +52,7 @@ void sg_engine_expect_guesses(sg_engine *e)
     static const float usual[SG_DRAFT_NKIND] = {
         [SG_DRAFT_TREE] = 0.7f, [SG_DRAFT_LONG] = 0.7f, [SG_DRAFT_SHORT] = 0.5f, [SG_DRAFT_MODEL] = 0.6f};
     for (int k = 0; k < SG_DRAFT_NKIND; k++)
-        e->guess_accept[k] = usual[k];
+        e->guess_accept[k] = e->guess_sampled[k] = usual[k];
 }
 
 int sg_request_guess_most(const sg_engine *e, const sg_request *r, int room)
@@ -96,7 +108,7 @@ void sg_request_guess(sg_engine *e, sg_request *r, int room)
 void sg_request_learn(sg_engine *e, sg_request *r, int given, int right)
 {
     sg_guess *g = &r->guess[r->draft_kind];
-    float *shared = &e->guess_accept[r->draft_kind];
+    float *shared = recent(e, r, r->draft_kind);
     int tried = right < given ? right + 1 : given; /* those behind the first wrong one say nothing */
     for (int i = 0; i < tried; i++) {
         float hit = i < right ? 1.0f : 0.0f;
