@@ -30,7 +30,7 @@ enum { LONG = 8, REST_MIN = 8, REST_MAX = 512 };
 static const float quit = 0.3f, first = 0.5f, rate = 0.15f, shared_rate = 0.02f;
 
 /* What requests like this one had lately.  The model's guesses are examined apart (draft_model.c). */
-static float *recent(sg_engine *e, const sg_request *r, int kind)
+static float *recent(sg_engine *e, const sg_request *r, sg_draft_kind kind)
 {
     return kind != SG_DRAFT_MODEL && r->sampling.temperature > 0 ? &e->guess_sampled[kind] : &e->guess_accept[kind];
 }
@@ -38,7 +38,7 @@ static float *recent(sg_engine *e, const sg_request *r, int kind)
 void sg_request_expect_guesses(sg_engine *e, sg_request *r)
 {
     for (int k = 0; k < SG_DRAFT_NKIND; k++) {
-        float accept = *recent(e, r, k);
+        float accept = *recent(e, r, (sg_draft_kind)k);
         if (accept < quit && k != SG_DRAFT_MODEL)
             r->guess[k] = (sg_guess){.accept = accept, .rest = REST_MIN, .pause = 2 * REST_MIN};
         else
