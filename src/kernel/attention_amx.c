@@ -25,7 +25,7 @@
  * query's bits do not depend on the others.  A query that sees nothing of a chunk has probabilities of 0 there.
  *
  * While tiles were used in the last 300 ns, fused multiply-adds of 512 bits go through one port instead of two (measured:
- * docs/profile.md; additions, shuffles and whole numbers keep both), so the softmax uses few of them.
+ * docs/profile.md; additions and whole numbers keep both), so the softmax uses few of them.
  */
 #include "kernel/amx.h"
 #include "kernel/attention.h"
@@ -576,29 +576,21 @@ VEC_INLINE void flow_quarter(const flow_step *s, const int q, const bool low)
 /* A whole block of queries from i0 on, with a step in 8, 4, 2 rows or 1. */
 VEC_INLINE void flow_block(const sg_attention_chunk *c, int i0, float *s, const flow_step *step, const bool low, const int rows)
 {
-#define ROW() (soften_row(c, i0, s, false), i0++, s += SG_KV_CHUNK)
+#define PART(q)                                                                      \
+    do {                                                                             \
+        for (int r = (rows * (q) + 3) / 4; r < (rows * ((q) + 1) + 3) / 4; r++, i0++) { \
+            soften_row(c, i0, s, false);                                             \
+            s += SG_KV_CHUNK;                                                        \
+        }                                                                            \
+        flow_quarter(step, q, low);                                                  \
+    } while (0)
     for (int i = 0; i < BLOCK; i += rows, step++) {
-        ROW();
-        if (rows == 8)
-            ROW();
-        flow_quarter(step, 0, low);
-        if (rows >= 4)
-            ROW();
-        if (rows == 8)
-            ROW();
-        flow_quarter(step, 1, low);
-        if (rows >= 2)
-            ROW();
-        if (rows == 8)
-            ROW();
-        flow_quarter(step, 2, low);
-        if (rows >= 4)
-            ROW();
-        if (rows == 8)
-            ROW();
-        flow_quarter(step, 3, low);
+        PART(0);
+        PART(1);
+        PART(2);
+        PART(3);
     }
-#undef ROW
+#undef PART
 }
 
 /* Any number of queries and steps. */

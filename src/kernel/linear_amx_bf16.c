@@ -104,6 +104,17 @@ SG_INLINE void put_row(pending *p)
     p->n--;
 }
 
+/* What goes on beside a step's products: weights are fetched, `each` rows put to `out`. */
+SG_INLINE void beside(weights w, int s, int nstep, int lines, pending *q, int each)
+{
+    if (lines)
+        fetch_next(w, s, lines);
+    else
+        fetch_ahead(w, s, nstep);
+    for (int i = 0; i < each && q->n; i++)
+        put_row(q);
+}
+
 /* r0 + r1 rows with two tiles over nstep steps; c [r0 + r1][2][16] gets the sums, or has them added unless `first`.  `lines` of the
  * next pair's weights a step are fetched, 0: these rows are the first, and fetch their own.  What is pending is put to `out`
  * beside the steps. */
@@ -138,12 +149,7 @@ SG_INLINE void block(bool second, int lines, bool first, float *c, const uint8_t
             SG_AMX_DOT_BF16(2, 5, 6);
             SG_AMX_DOT_BF16(3, 5, 7);
         }
-        if (lines)
-            fetch_next(w, s, lines);
-        else
-            fetch_ahead(w, s, nstep);
-        for (int i = 0; i < each && q->n; i++)
-            put_row(q);
+        beside(w, s, nstep, lines, q, each);
     }
     while (q->n)
         put_row(q);
@@ -203,12 +209,7 @@ SG_INLINE void block_three(int lines, bool first, float *c, const uint8_t *x, si
         SG_AMX_DOT_BF16(3, 6, 7);
         SG_AMX_LOAD(6, a, stride);
         SG_AMX_DOT_BF16(1, 6, 7);
-        if (lines)
-            fetch_next(w, s, lines);
-        else
-            fetch_ahead(w, s, nstep);
-        for (int i = 0; i < each && q->n; i++)
-            put_row(q);
+        beside(w, s, nstep, lines, q, each);
     }
     while (q->n)
         put_row(q);
