@@ -253,6 +253,9 @@ def number(x):
 
 
 def part_capacity():
+    unknown = set(CAP_TRACES.split(",")) - {"ShareGPT/8", "arXiv/8"}
+    if unknown:
+        sys.exit(f"CAP_TRACES: {', '.join(sorted(unknown))}: there are ShareGPT/8 and arXiv/8")
     print("\n### Capacity of the engine, requests a second (in brackets: simulated on step times fitted in the same run)")
     for title, f, wanted in (("ShareGPT/8", SHAREGPT, 1.8), ("arXiv/8", ARXIV, 3.0)):
         if title not in CAP_TRACES.split(","):
