@@ -40,15 +40,17 @@ static float normal(void)
     return (float)(sqrt(-2 * log(u)) * cos(6.283185307179586 * v));
 }
 
-static weights make_weights(sg_isa isa, sg_dtype type, int n, int k)
+/* The weights of `value` [n][k], which belongs to them from now on. */
+static weights weights_of(sg_isa isa, sg_dtype type, int n, int k, float *value)
 {
-    size_t row = sg_dtype_row_bytes(type, (uint64_t)k), count = (size_t)n * (size_t)k;
-    weights w = {.type = type, .n = n, .k = k, .kernel = sg_linear_kernel_find(isa, type, k)};
-    w.value = sg_alloc(count * sizeof *w.value);
+    size_t row = sg_dtype_row_bytes(type, (uint64_t)k);
+    weights w = {.type = type, .n = n, .k = k, .kernel = sg_linear_kernel_find(isa, type, k), .value = value};
     w.stored = sg_alloc(row * (size_t)n);
-    for (size_t i = 0; i < count; i++)
-        w.value[i] = normal() * 0.05f + 0.01f;
     sg_quant_encode(type, w.stored, w.value, (size_t)n, (size_t)k, NULL);
+    if (type == SG_Q8_0) /* files may have it, encoding does not make it */
+        for (size_t i = 0; i < row * (size_t)n; i++)
+            if (i % 34 > 1 && w.stored[i] == 0x81)
+                w.stored[i] = 0x80;
     for (int j = 0; j < n; j++)
         sg_quant_decode(type, w.value + (size_t)j * (size_t)k, w.stored + (size_t)j * row, (size_t)k);
     w.tile_bytes = w.kernel->tile_bytes(k);
@@ -60,6 +62,15 @@ static weights make_weights(sg_isa isa, sg_dtype type, int n, int k)
         w.kernel->pack(w.packed + (size_t)t * w.tile_bytes, w.stored + (size_t)t * SG_TILE * row, rows, k);
     }
     return w;
+}
+
+static weights make_weights(sg_isa isa, sg_dtype type, int n, int k)
+{
+    size_t count = (size_t)n * (size_t)k;
+    float *value = sg_alloc(count * sizeof *value);
+    for (size_t i = 0; i < count; i++)
+        value[i] = normal() * 0.05f + 0.01f;
+    return weights_of(isa, type, n, k, value);
 }
 
 static void free_weights(weights *w)
@@ -240,6 +251,40 @@ TEST(linear_kernels_are_right_and_independent_of_the_batch)
         tap_note("table %s checked", sg_isa_name((sg_isa)isa));
     }
     tap_note("%d shapes", shapes);
+}
+
+/* Weights and activations of one size whose signs agree, disagree, or are drawn: the largest sums that 16 bits must hold. */
+static void check_largest(sg_isa isa, sg_dtype type, int nrow)
+{
+    enum { N = 48, K = 512 };
+    float *value = sg_alloc(sizeof *value * N * K);
+    for (int j = 0; j < N; j++)
+        for (int i = 0; i < K; i++)
+            value[j * K + i] = (j % 3 == 0 ? i % 7 < 3 : j % 3 == 1 ? true : sg_rng_below(tap_rng(), 2) == 0) ? -1.0f : 1.0f;
+    weights w = weights_of(isa, type, N, K, value);
+    rows r = make_rows(isa, w.kernel->act, nrow, K);
+    for (int m = 0; m < nrow; m++) {
+        float *x = r.x + m * K;
+        for (int i = 0; i < K; i++)
+            x[i] = (m % 2 ? 1.0f : -1.0f) * (m % 5 < 4 ? value[m % 5 % 4 * 5 * K + i] < 0 ? -2.0f : 2.0f : normal());
+        sg_act_quantize(isa, w.kernel->act, r.form + (size_t)m * r.row_bytes, x, K);
+    }
+    float *out = guarded(N * (size_t)nrow);
+    multiply(&w, &r, out, N, 0, nrow, 0, N / SG_TILE);
+    double worst = worst_error(&w, &r, out, N);
+    if (!(worst < 8))
+        tap_fail(__FILE__, __LINE__, "%s %s m %d: largest sums, error %.1f roundings", sg_isa_name(isa), sg_dtype_name(type), nrow, worst);
+    sg_free(out);
+    free_rows(&r);
+    free_weights(&w);
+}
+
+TEST(the_largest_sums_are_exact)
+{
+    for (int isa = 0; isa < SG_ISA_END; isa++)
+        for (int t = 0; t < NTYPE && sg_isa_available((sg_isa)isa); t++)
+            for (int m = 1; m <= 81 && sg_dtype_of(types[t])->block > 1; m += 20)
+                check_largest((sg_isa)isa, types[t], m);
 }
 
 TEST(exact_linear_is_close_to_double)

@@ -6,10 +6,17 @@
  * sum can overflow.  With |x| <= 127:
  *
  *     codes of 2, 3, 4 bits   15 * 127 * 2 * 8 = 30480      all 8 vectors of a group of 32 columns
- *     5 bits, MXFP4 (+ 12)    31 * 127 * 2 * 4 = 31496      4 vectors
- *     6 bits                  63 * 127 * 2 * 2 = 32004      2 vectors
+ *     5 bits with a minimum   31 * 127 * 2 * 4 = 31496      4 vectors
  *     8 bits, IQ4 levels      128 * 127 * 2    = 32512      1 vector; codes do not fit even once, so the sign
  *                                                           moves to the activation: |w| * (x with w's sign)
+ *
+ * Where the code of 0 is in the middle, level times activation is smaller than code times activation:
+ *
+ *     6 bits                  32 * 127 * 2 * 4 = 32512      all 4 vectors of a half
+ *     5 bits, MXFP4 (+ 12)    16 * 127 * 2 * 8 = 32512      all 8 vectors of a group
+ *
+ * Their sums begin at -zero times the sums of the activations that meet in 16 bits.  They may wrap on the way, which VPADDW undoes, and
+ * are right at the end.  (One VPMADDUBSW gives at most 63 * 127 * 2 = 16002 and does not saturate.)
  *
  * The sums of a group are exact, the zero code is taken off by the activations' own sum, and the float
  * operations that follow are those of the other tables in the same order, so the bits are theirs as well.  Sums
@@ -52,6 +59,7 @@ typedef struct kind {
     int zero;   /* the code of 0 */
     bool min;
     bool fold;  /* the two scales are small integers, multiplied in where sums are widened */
+    bool wrap;  /* 16-bit sums begin at -zero times the activations' sums and may wrap on the way */
 } kind;
 
 INLINE kind kind_of(sg_dtype type)
@@ -63,7 +71,10 @@ INLINE kind kind_of(sg_dtype type)
     else if (f.bits == 8 || f.table)
         k.flush = 0, k.zero = 0;
     else
-        k.flush = f.bits == 6 ? 2 : f.bits == 5 ? 4 : 8;
+        k.flush = f.bits == 5 ? 4 : 8;
+    k.wrap = type == SG_MXFP4 || type == SG_Q5_0 || type == SG_Q6_K;
+    if (k.wrap)
+        k.flush = 8;
     return k;
 }
 
@@ -185,9 +196,29 @@ INLINE __m256 row_scale(const acts *r, int m, int b) { return _mm256_set1_ps(flo
 /* Sums of a group that begin at something that depends on x. */
 INLINE int starts_of(kind k) { return !k.zero ? 0 : k.halves == 2 && !k.fold ? 2 : 1; }
 
+/* -zero * the sums of columns 4v, 4v + 1 and of 4v + 2, 4v + 3, as a pair of 16 bits for each half or group. */
+INLINE void fill_pairs(kind k, int32_t *start, const uint8_t *x, int b0, int ngroup)
+{
+    const __m256i ones = _mm256_set1_epi8(1), times = _mm256_set1_epi16((short)-k.zero);
+    for (int i = 0; i < ngroup; i++) {
+        __m256i v = _mm256_mullo_epi16(_mm256_maddubs_epi16(ones, load32(x + (size_t)(b0 + i) * 32)), times);
+        v = _mm256_add_epi16(v, _mm256_shuffle_epi32(v, 0x4e));
+        v = _mm256_add_epi16(v, _mm256_shuffle_epi32(v, 0xb1));
+        __m128i low = _mm256_castsi256_si128(v), high = _mm256_extracti128_si256(v, 1);
+        if (k.halves == 2)
+            _mm_storel_epi64((__m128i *)(void *)(start + 2 * i), _mm_unpacklo_epi32(low, high));
+        else
+            start[i] = _mm_cvtsi128_si32(_mm_add_epi16(low, high));
+    }
+}
+
 /* MAGIC - zero * (sum of x) of groups [b0, b0 + ngroup) of a row; with folded scales -4 * sums of both halves as a pair of 16 bits. */
 INLINE void fill_starts(kind k, int32_t *start, const uint8_t *x, act_offsets at, int b0, int ngroup)
 {
+    if (k.wrap) {
+        fill_pairs(k, start, x, b0, ngroup);
+        return;
+    }
     const uint8_t *neg = x + (k.halves == 2 ? at.neg16 + (size_t)(8 * b0) : at.neg + (size_t)(4 * b0));
     const __m256i magic = _mm256_set1_epi32(MAGIC);
     for (int i = 0; i < ngroup * starts_of(k); i += k.fold ? 4 : 8) {
@@ -237,7 +268,7 @@ INLINE void dot_step(kind k, __m256i *sum, __m256i *dot, __m256i ones, __m256i s
         IN_ORDER(*dot);
         return;
     }
-    *sum = (v - v0) % k.flush == 0 ? pair : _mm256_add_epi16(*sum, pair);
+    *sum = (v - v0) % k.flush == 0 && !k.wrap ? pair : _mm256_add_epi16(*sum, pair);
     IN_ORDER(*sum);
     if ((v - v0) % k.flush == k.flush - 1 || v == v1 - 1) {
         *dot = _mm256_add_epi32(*dot, _mm256_madd_epi16(*sum, ones));
@@ -259,47 +290,39 @@ INLINE void end_half(kind k, __m256 *acc, const __m256i *dot, const ends (*e)[2]
     }
 }
 
-/* Where the sums of row m begin. */
-INLINE void begin_half(kind k, __m256i *dot, const ends (*e)[2], const acts *r, int m, int b, int h)
+/* Where sums of row m that depend on x begin. */
+INLINE __m256i start_at(kind k, const acts *r, int m, int b, int h)
 {
     const int n = starts_of(k);
-    if (n) {
-        dot[0] = dot[1] = _mm256_set1_epi32(r->start[m * r->stride + (b - r->b0) * n + (n == 2 ? h : 0)]);
-        return;
-    }
-    dot[0] = e[0][h].start;
-    dot[1] = e[1][h].start;
+    return _mm256_set1_epi32(r->start[m * r->stride + (b - r->b0) * n + (n == 2 ? h : 0)]);
 }
 
-/* One half of a group's columns, or all of them: 16 rows of W, MB rows of x; e: [p][half].  Two vectors at a time where two make a sum:
- * that needs no registers for sums of 16 bits. */
+/* One half of a group's columns, or all of them: 16 rows of W, MB rows of x; e: [p][half]. */
 INLINE void half_group(kind k, int MB, __m256 (*acc)[2], source s, const ends (*e)[2], const acts *r, int b, int h)
 {
     __m256i dot[ROWS][2], sum[ROWS][2], ones = _mm256_set1_epi16(1);
-    const int v0 = h * 4, v1 = k.halves == 2 ? h * 4 + 4 : 8, step = k.flush == 2 ? 2 : 1;
-    const int first = k.flush <= step ? v0 : k.flush < v1 - v0 ? v0 + k.flush - 1 : v1 - 1; /* where `dot` is needed */
+    const int v0 = h * 4, v1 = k.halves == 2 ? h * 4 + 4 : 8;
+    const int first = !k.flush ? v0 : k.flush < v1 - v0 ? v0 + k.flush - 1 : v1 - 1; /* where `dot` is needed */
 #pragma GCC unroll 8
-    for (int v = v0; v < v1; v += step) {
-        __m256i w[2][2], size[2][2];
-#pragma GCC unroll 2
-        for (int i = 0; i < step; i++)
-#pragma GCC unroll 2
-            for (int p = 0; p < 2; p++) {
-                w[i][p] = code_at(s, p, v + i);
-                size[i][p] = k.flush || s.split ? w[i][p] : _mm256_abs_epi8(w[i][p]);
-            }
+    for (int v = v0; v < v1; v++) {
+        __m256i w[2] = {code_at(s, 0, v), code_at(s, 1, v)}, size[2] = {w[0], w[1]};
+        for (int p = 0; p < 2 && !k.flush && !s.split; p++)
+            size[p] = _mm256_abs_epi8(w[p]);
+        IN_ORDER(size[0]);
+        IN_ORDER(size[1]);
 #pragma GCC unroll 6
         for (int m = 0; m < MB; m++) {
-            if (v == first)
-                begin_half(k, dot[m], e, r, m, b, h);
+            if (v == v0 && k.wrap)
+                sum[m][0] = sum[m][1] = start_at(k, r, m, b, h);
+            if (v == first && starts_of(k) && !k.wrap)
+                dot[m][0] = dot[m][1] = start_at(k, r, m, b, h);
+            else if (v == first)
+                dot[m][0] = e[0][h].start, dot[m][1] = e[1][h].start;
+            __m256i a = _mm256_set1_epi32(int_at(r->x[m] + (size_t)b * 32 + (size_t)(v * 4)));
 #pragma GCC unroll 2
-            for (int i = 0; i < step; i++) {
-                __m256i a = _mm256_set1_epi32(int_at(r->x[m] + (size_t)b * 32 + (size_t)((v + i) * 4)));
-#pragma GCC unroll 2
-                for (int p = 0; p < 2; p++)
-                    dot_step(k, &sum[m][p], &dot[m][p], ones, size[i][p], k.flush ? a : signed_as(s, a, w[i][p], p, v + i), v + i, v0, v1);
-            }
-            if (v + step == v1)
+            for (int p = 0; p < 2; p++)
+                dot_step(k, &sum[m][p], &dot[m][p], ones, size[p], k.flush ? a : signed_as(s, a, w[p], p, v), v, v0, v1);
+            if (v + 1 == v1)
                 end_half(k, acc[m], dot[m], e, r, m, b, h);
         }
     }
@@ -552,6 +575,16 @@ INLINE void wide_single(kind k, __m256 (*sums)[2], const wide *w, const acts *r,
     wide_rows(k, 2, sums, w, &two, ngroup);
 }
 
+/* The same for unpacked codes: two rows where a group ends twice, four where a product takes a register more (hot: docs/profile.md). */
+INLINE int next_wide(kind k, int left)
+{
+    if (k.wrap && k.halves == 2)
+        return left < 2 ? left : 2;
+    if (!k.flush)
+        return left < 4 ? left : 4;
+    return next_rows(left);
+}
+
 /* All rows with the unpacked groups: one function for each kind that types have. */
 #define WIDE(name, ...)                                                                                                         \
     static __attribute__((noinline)) void name(__m256 (*sums)[2], const wide *w, const uint8_t *const *x, int nrow,             \
@@ -559,7 +592,7 @@ INLINE void wide_single(kind k, __m256 (*sums)[2], const wide *w, const acts *r,
     {                                                                                                                           \
         const kind k = {__VA_ARGS__};                                                                                           \
         for (int m = 0, rows; m < nrow; m += rows) {                                                                            \
-            rows = next_rows(nrow - m);                                                                                         \
+            rows = next_wide(k, nrow - m);                                                                                      \
             const acts r = {x + m, at, start + m * WIDE_STRIDE, WIDE_STRIDE, b0, m + 2 * rows <= nrow ? x + m + rows : x};      \
             switch (rows) {                                                                                                     \
             case 4: wide_rows(k, 4, sums + m, w, &r, ngroup); break;                                                            \
@@ -571,15 +604,15 @@ INLINE void wide_single(kind k, __m256 (*sums)[2], const wide *w, const acts *r,
     }
 typedef void wide_fn(__m256 (*sums)[2], const wide *w, const uint8_t *const *x, int nrow, act_offsets at, const int32_t *start, int b0,
                      int ngroup);
-WIDE(wide_4bit, 1, 8, 8, false, false)
-WIDE(wide_4bit_min, 1, 8, 0, true, false)
-WIDE(wide_5bit, 1, 4, 16, false, false)
-WIDE(wide_5bit_min, 1, 4, 0, true, false)
-WIDE(wide_fp4, 1, 4, 12, false, false)
-WIDE(wide_signed, 1, 0, 0, false, false)
-WIDE(wide_2bit, 2, 8, 0, true, true)
-WIDE(wide_3bit, 2, 8, 4, false, true)
-WIDE(wide_6bit, 2, 2, 32, false, false)
+WIDE(wide_4bit, 1, 8, 8, false, false, false)
+WIDE(wide_4bit_min, 1, 8, 0, true, false, false)
+WIDE(wide_5bit, 1, 8, 16, false, false, true)
+WIDE(wide_5bit_min, 1, 4, 0, true, false, false)
+WIDE(wide_fp4, 1, 8, 12, false, false, true)
+WIDE(wide_signed, 1, 0, 0, false, false, false)
+WIDE(wide_2bit, 2, 8, 0, true, true, false)
+WIDE(wide_3bit, 2, 8, 4, false, true, false)
+WIDE(wide_6bit, 2, 8, 32, false, false, true)
 
 INLINE wide_fn *wide_of(sg_dtype type)
 {
