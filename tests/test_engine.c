@@ -410,6 +410,55 @@ TEST(name_spaces_share_no_prefix)
     sg_engine_close(e);
 }
 
+typedef struct errand_notes {
+    pthread_t thread;
+    int runs;
+} errand_notes;
+
+static void note_errand(sg_engine *e, void *arg)
+{
+    errand_notes *n = arg;
+    (void)e;
+    n->thread = pthread_self();
+    n->runs++;
+}
+
+/* Between steps, by the loop's thread, whether it sleeps or works; answers do not notice. */
+TEST(an_errand_runs_between_turns)
+{
+    fake_lm *fake;
+    int32_t ids[64];
+    sg_request *r;
+    static answer plain, beside;
+    errand_notes n = {0};
+    sg_engine *e = open_fake(&fake, 2048, 256, NULL);
+    sg_engine_between(e, note_errand, &n);
+    CHECK_INT(n.runs, 1);
+    CHECK(pthread_equal(n.thread, e->thread));
+    sg_request_options o = ask("errand", ids, 1500);
+    o.ignore_eos = true;
+    CHECK_OK(sg_request_submit(&r, e, &o, &err));
+    collect(r, &plain);
+    sg_request_free(r);
+    CHECK_OK(sg_request_submit(&r, e, &o, &err));
+    for (int i = 0; i < 20; i++)
+        sg_engine_between(e, note_errand, &n);
+    collect(r, &beside);
+    sg_request_free(r);
+    CHECK_INT(n.runs, 21);
+    CHECK(same(&plain, &beside));
+    sg_engine_close(e);
+
+    sg_lm lm; /* without a thread it runs at once */
+    sg_engine_options none = {0};
+    CHECK_OK(fake_lm_open(&lm, &fake, 512, 64, &err));
+    CHECK_OK(sg_engine_make_lm(&e, &lm, &none, &err));
+    sg_engine_between(e, note_errand, &n);
+    CHECK_INT(n.runs, 22);
+    CHECK(pthread_equal(n.thread, pthread_self()));
+    sg_engine_close(e);
+}
+
 TEST(limits_have_clear_errors)
 {
     sg_engine_options eo = {.max_running = 1, .max_waiting = 2};

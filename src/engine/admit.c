@@ -69,7 +69,7 @@ void sg_request_become(sg_engine *e, sg_request *r, sg_request_state state)
 bool sg_engine_gather(sg_engine *e, bool idle)
 {
     pthread_mutex_lock(&e->lock);
-    while (idle && !e->inbox && !e->nudged && !e->closing)
+    while (idle && !e->inbox && !e->nudged && !e->errand && !e->closing)
         pthread_cond_wait(&e->wake, &e->lock);
     e->nudged = false;
     bool open = !e->closing;
@@ -86,10 +86,25 @@ bool sg_engine_gather(sg_engine *e, bool idle)
     return open;
 }
 
+void sg_engine_run_errand(sg_engine *e)
+{
+    pthread_mutex_lock(&e->lock);
+    sg_errand *errand = e->errand;
+    e->errand = NULL;
+    pthread_mutex_unlock(&e->lock);
+    if (!errand)
+        return;
+    errand->run(e, errand->arg);
+    pthread_mutex_lock(&e->lock);
+    errand->done = true;
+    pthread_cond_signal(&errand->came_back);
+    pthread_mutex_unlock(&e->lock);
+}
+
 bool sg_engine_awaited(sg_engine *e)
 {
     pthread_mutex_lock(&e->lock);
-    bool any = e->inbox || e->nudged || e->closing;
+    bool any = e->inbox || e->nudged || e->errand || e->closing;
     pthread_mutex_unlock(&e->lock);
     return any;
 }

@@ -336,20 +336,6 @@ static sg_status run_profile(bench *b, json_t *results, bool decode, int n, int 
     return row && json_array_append_new(results, row) == 0 ? SG_OK : sg_fail_nomem(err, "the results");
 }
 
-typedef struct bare_arg {
-    bench *bench;
-    const sg_bench_options *o;
-} bare_arg;
-
-static sg_status run_bare(void *arg, int batch, double *tps, sg_error *err)
-{
-    const bare_arg *a = arg;
-    int64_t us;
-    SG_TRY(time_run(a->bench, true, a->o->generate, batch, a->o->depth, &us, NULL, err));
-    *tps = (double)a->o->generate * batch * 1e6 / (double)(us > 0 ? us : 1);
-    return SG_OK;
-}
-
 static sg_status run_model(bench *b, json_t *results, const sg_bench_options *o, sg_error *err)
 {
     SG_TRY(open_model(b, o, err)); /* before the probes, whose memory would hide its peak */
@@ -365,7 +351,7 @@ static sg_status run_model(bench *b, json_t *results, const sg_bench_options *o,
         SG_TRY(run_profile(b, results, true, o->generate, o->batch[i], o, err));
     if (o->mixed)
         SG_TRY(sg_bench_mixed(b->model, sg_kv_pool_type(b->pool), BLOCK, o->reps, results, err));
-    return o->engine ? sg_bench_engine(results, o, run_bare, &(bare_arg){b, o}, err) : SG_OK;
+    return o->engine ? sg_bench_engine(results, o, err) : SG_OK;
 }
 
 /* ---- kernels ------------------------------------------------------------------------- */

@@ -1,6 +1,6 @@
-/* engine/bench_engine.c - decoding through the step loop, beside the bare forward passes of engine/bench.c.
+/* engine/bench_engine.c - decoding through the step loop, beside the bare forward passes.
  *
- * The same number of sequences with the same number of tokens goes through whole engines: admission, plan, token table,
+ * The same number of sequences with the same number of tokens goes through an engine: admission, plan, token table,
  * sampling, detokeniser, ring, reader.  Rows:
  *
  *     plain, temperature 0      of_bare: against the bare loop with the same batch, which is what the loop around the model costs
@@ -8,12 +8,16 @@
  *     repeat: plain, auto          greedy answers to a list that stands in the prompt LIST_TIMES: text that repeats itself
  *     plain, auto, temperature 1   answers that hardly repeat themselves: of_plain says what guessing costs where it does not pay
  *
+ * All of them, and the bare loop, run in one engine, in the loop's thread: two copies of the same weights, on other pages, are up to a
+ * twentieth apart in speed.  Guessing is switched off for the plain runs, whose prefixes have a name space of their own.
+ *
  * Runs of the kinds and of the bare loop are made in turns, so that a machine that becomes slower does so for all of them, and ratios are
  * taken turn by turn.  A run is timed from the first to the last token of each request, as the request itself says; the longest counts.
  */
 #include "engine/bench_engine.h"
 #include "engine/internal.h"
 
+#include "base/clock.h"
 #include "base/heap.h"
 #include "base/json.h"
 #include "base/rng.h"
@@ -33,17 +37,96 @@ static const struct {
 } kinds[KINDS] = {{false, 0, false}, {true, 0, false}, {false, 1, false}, {true, 1, false}, {false, 0, true}, {true, 0, true}};
 
 typedef struct run {
-    sg_engine *engine[2]; /* without guesses, with */
+    sg_engine *engine;
     const sg_bench_options *o;
     int32_t *prompt;
     int nprompt, nvocab, nlist;
     int32_t list[LIST_MAX];
     uint64_t salt;
-    sg_bench_bare_fn *bare;
-    void *arg; /* of bare */
 } run;
 
-static sg_status submit(run *x, sg_engine *e, sg_request **r, int i, int kind, sg_error *err)
+/* ---- the bare loop ---- */
+
+/* In the loop's thread, while the engine has nothing else to do. */
+typedef struct bare {
+    const run *x;
+    int batch;
+    sg_kv_seq *seq[BATCH_MAX];
+    int64_t us;
+    sg_status status;
+    sg_error *err;
+} bare;
+
+static int32_t random_token(const run *x, uint64_t stream, int at)
+{
+    return (int32_t)(sg_rng_at(x->salt + (2u << 20), stream, (uint64_t)at) % (uint64_t)x->nvocab);
+}
+
+/* One step: n tokens at the end of each of nseq sequences (n 1, or nseq 1), logits of the last one of each. */
+static sg_status bare_step(sg_engine *e, const bare *b, sg_kv_seq *const *seq, int nseq, int n)
+{
+    int nrow = 0;
+    for (int s = 0; s < nseq; s++) {
+        int start = seq[s]->len;
+        SG_TRY(sg_kv_seq_extend(seq[s], n, b->err));
+        for (int i = 0; i < n; i++, nrow++) {
+            e->row_token[nrow] = random_token(b->x, (uint64_t)s, start + i);
+            e->row_seq[nrow] = s;
+            e->row_pos[nrow] = start + i;
+        }
+        e->logit_row[s] = nrow - 1;
+    }
+    sg_batch batch = {.nrow = nrow, .id = e->row_token, .pos = e->row_pos, .seq = e->row_seq, .nseq = nseq, .seqs = seq,
+                      .nout = nseq, .out = e->logit_row, .logits = e->logits, .drawn = true};
+    return e->lm.step(e->lm.self, &batch, b->err);
+}
+
+static sg_status bare_prompt(sg_engine *e, const bare *b, sg_kv_seq *const *seq)
+{
+    for (int left = b->x->nprompt, n; left > 0; left -= n) {
+        n = left < e->lm.max_rows ? left : e->lm.max_rows;
+        SG_TRY(bare_step(e, b, seq, 1, n));
+    }
+    return SG_OK;
+}
+
+static sg_status bare_all(sg_engine *e, bare *b)
+{
+    int len = b->x->nprompt + b->x->o->generate, block = sg_kv_pool_block(e->lm.pool);
+    sg_engine_make_room(e, b->batch * sg_kv_blocks_for(len, block)); /* if it cannot, a step says so */
+    for (int s = 0; s < b->batch; s++) {
+        SG_TRY(sg_kv_seq_new(&b->seq[s], e->lm.pool, len, b->err));
+        SG_TRY(bare_prompt(e, b, &b->seq[s]));
+    }
+    int64_t start = sg_clock_us();
+    for (int i = 0; i < b->x->o->generate; i++)
+        SG_TRY(bare_step(e, b, b->seq, b->batch, 1));
+    b->us = sg_clock_us() - start;
+    return SG_OK;
+}
+
+static void bare_errand(sg_engine *e, void *arg)
+{
+    bare *b = arg;
+    b->status = bare_all(e, b);
+    for (int s = 0; s < b->batch; s++)
+        sg_kv_seq_free(b->seq[s]);
+}
+
+/* Tokens a second of `batch` sequences that decode together, nothing else. */
+static sg_status bare_run(run *x, int batch, double *tps, sg_error *err)
+{
+    bare b = {.x = x, .batch = batch, .err = err};
+    sg_engine_between(x->engine, bare_errand, &b);
+    *tps = (double)x->o->generate * batch * 1e6 / (double)(b.us > 0 ? b.us : 1);
+    return b.status;
+}
+
+static void guess_errand(sg_engine *e, void *arg) { e->speculate = *(const bool *)arg; }
+
+/* ---- through the engine ---- */
+
+static sg_status submit(run *x, sg_request **r, int i, int kind, sg_error *err)
 {
     sg_request_options q = sg_request_defaults();
     float temperature = kinds[kind].temperature;
@@ -57,7 +140,8 @@ static sg_status submit(run *x, sg_engine *e, sg_request **r, int i, int kind, s
     q.ignore_eos = true;
     q.sampling.temperature = temperature;
     q.sampling.seed = x->salt + (uint64_t)i;
-    return sg_request_submit(r, e, &q, err);
+    q.space = kinds[kind].guess ? 2 : 1; /* guesses are not to find the answer in the prefix tree */
+    return sg_request_submit(r, x->engine, &q, err);
 }
 
 /* Tokens a second of `batch` requests together. */
@@ -65,12 +149,13 @@ static sg_status one_run(run *x, int kind, int batch, double *tps, sg_error *err
 {
     static const struct timespec nap = {.tv_nsec = 10000000}; /* its events wait in their ring: a reader that comes more often costs more */
     sg_request *r[BATCH_MAX] = {0};
-    sg_engine *e = x->engine[kinds[kind].guess];
+    bool guess = kinds[kind].guess;
     int64_t longest = 1;
     int left = 0;
     sg_status st = SG_OK;
+    sg_engine_between(x->engine, guess_errand, &guess);
     for (; left < batch && st == SG_OK; left++)
-        st = submit(x, e, &r[left], left, kind, err);
+        st = submit(x, &r[left], left, kind, err);
     while (left > 0 && st == SG_OK) {
         nanosleep(&nap, NULL);
         for (int i = 0; i < batch; i++) {
@@ -126,6 +211,8 @@ static sg_status add_rows(run *x, json_t *results, int batch, int first, turns *
     for (int k = first; k < last_of(first); k++)
         ratio[k] = kinds[k].guess ? median_ratio(t->tps[k], t->tps[k - 1], t->n)
                    : kinds[k].list ? 0 : median_ratio(t->tps[k], t->bare, t->n);
+    qsort(t->bare, (size_t)t->n, sizeof *t->bare, compare);
+    double middle = t->bare[t->n / 2];
     for (int k = first; k < last_of(first); k++) {
         double *tps = t->tps[k];
         snprintf(name, sizeof name, "%s%d", kinds[k].list ? "repeat" : "engine", x->o->generate);
@@ -136,6 +223,8 @@ static sg_status add_rows(run *x, json_t *results, int batch, int first, turns *
                                 rounded(tps[0]), "median", rounded(tps[t->n / 2]), "max", rounded(tps[t->n - 1]));
         if (row && ratio[k] > 0)
             json_object_set_new(row, kinds[k].guess ? "of_plain" : "of_bare", json_real(rounded(ratio[k])));
+        if (row && first == 0 && !kinds[k].guess)
+            json_object_set_new(row, "bare", json_real(rounded(middle)));
         if (!row || json_array_append_new(results, row) != 0)
             return sg_fail_nomem(err, "the results");
     }
@@ -151,7 +240,7 @@ static sg_status run_batch(run *x, json_t *results, int batch, int first, sg_err
         x->salt++; /* with and without guesses the same prompts; greedy answers are of no help to sampled ones */
         for (int k = first; k < last_of(first); k++) {
             if (first == 0 && k == first)
-                SG_TRY(x->bare(x->arg, batch, &t.bare[at], err));
+                SG_TRY(bare_run(x, batch, &t.bare[at], err));
             SG_TRY(one_run(x, k, batch, &t.tps[k][at], err));
         }
     }
@@ -164,7 +253,7 @@ static sg_status make_list(run *x, sg_error *err)
     static const char text[] = "- bread: 2 loaves\n- milk: 3 bottles\n- eggs: 12 pieces\n- apples: 7 pieces\n- butter: 1 packet\n\n";
     int32_t *ids = NULL;
     size_t n = 0;
-    SG_TRY(sg_engine_tokenize(x->engine[0], text, sizeof text - 1, false, false, &ids, &n, err));
+    SG_TRY(sg_engine_tokenize(x->engine, text, sizeof text - 1, false, false, &ids, &n, err));
     for (int t = 0; t < LIST_TIMES; t++)
         for (size_t i = 0; i < n && x->nlist < LIST_MAX; i++)
             x->list[x->nlist++] = ids[i];
@@ -172,7 +261,7 @@ static sg_status make_list(run *x, sg_error *err)
     return SG_OK;
 }
 
-static sg_status open_engines(run *x, sg_error *err)
+static sg_status open_engine(run *x, sg_error *err)
 {
     const sg_bench_options *o = x->o;
     int batch = 1;
@@ -180,35 +269,32 @@ static sg_status open_engines(run *x, sg_error *err)
         batch = o->batch[i] > batch ? o->batch[i] : batch;
     x->nprompt = o->depth > PROMPT_MIN ? o->depth : PROMPT_MIN;
     int longest = x->nprompt > LIST_MAX ? x->nprompt : LIST_MAX;
-    for (int k = 0; k < 2; k++) {
-        sg_engine_options e = {.model = o->model, .tokenizer = o->tokenizer, .kv_type = o->kv_type, .threads = o->threads,
-                               .exact = o->exact, .ctx = longest + o->generate + 2, .max_running = batch < 2 ? 2 : batch,
-                               .max_waiting = batch + 1, .spec = k ? "auto" : "off", .draft = k ? o->draft : NULL};
-        SG_TRY(sg_engine_open(&x->engine[k], &e, err));
-    }
+    sg_engine_options e = {.model = o->model, .tokenizer = o->tokenizer, .kv_type = o->kv_type, .threads = o->threads, .exact = o->exact,
+                           .ctx = longest + o->generate + 2, .max_running = batch < 2 ? 2 : batch, .max_waiting = batch + 1,
+                           .spec = "auto", .draft = o->draft};
+    SG_TRY(sg_engine_open(&x->engine, &e, err));
     sg_engine_info info;
-    sg_engine_info_get(x->engine[0], &info);
+    sg_engine_info_get(x->engine, &info);
     x->nvocab = info.nvocab;
     x->prompt = sg_calloc((size_t)longest, sizeof *x->prompt);
     return x->prompt ? make_list(x, err) : sg_fail_nomem(err, "a prompt");
 }
 
-static sg_status run_group(json_t *results, const sg_bench_options *o, int first, sg_bench_bare_fn *bare, void *arg, sg_error *err)
+static sg_status run_group(json_t *results, const sg_bench_options *o, int first, sg_error *err)
 {
-    run x = {.o = o, .salt = o->seed ? o->seed : 1, .bare = bare, .arg = arg};
-    sg_status st = open_engines(&x, err);
+    run x = {.o = o, .salt = o->seed ? o->seed : 1};
+    sg_status st = open_engine(&x, err);
     for (int i = 0; i < o->nbatch && st == SG_OK; i++)
         st = run_batch(&x, results, o->batch[i], first, err);
-    sg_engine_close(x.engine[0]);
-    sg_engine_close(x.engine[1]);
+    sg_engine_close(x.engine);
     sg_free(x.prompt);
     return st;
 }
 
-sg_status sg_bench_engine(json_t *results, const sg_bench_options *o, sg_bench_bare_fn *bare, void *arg, sg_error *err)
+sg_status sg_bench_engine(json_t *results, const sg_bench_options *o, sg_error *err)
 {
     if (!o->generate)
         return SG_OK;
-    SG_TRY(run_group(results, o, 0, bare, arg, err));
-    return run_group(results, o, last_of(0), bare, arg, err);
+    SG_TRY(run_group(results, o, 0, err));
+    return run_group(results, o, last_of(0), err);
 }

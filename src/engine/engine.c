@@ -278,6 +278,23 @@ void sg_engine_nudge(sg_engine *e)
     pthread_mutex_unlock(&e->lock);
 }
 
+void sg_engine_between(sg_engine *e, void (*run)(sg_engine *e, void *arg), void *arg)
+{
+    sg_errand errand = {.run = run, .arg = arg};
+    if (!e->started) {
+        run(e, arg);
+        return;
+    }
+    pthread_cond_init(&errand.came_back, NULL);
+    pthread_mutex_lock(&e->lock);
+    e->errand = &errand;
+    pthread_cond_signal(&e->wake);
+    while (!errand.done)
+        pthread_cond_wait(&errand.came_back, &e->lock);
+    pthread_mutex_unlock(&e->lock);
+    pthread_cond_destroy(&errand.came_back);
+}
+
 void sg_engine_info_get(const sg_engine *e, sg_engine_info *info)
 {
     *info = (sg_engine_info){.name = e->name, .architecture = e->lm.architecture, .title = e->lm.title ? e->lm.title : "",

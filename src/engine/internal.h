@@ -142,6 +142,14 @@ typedef struct sg_work {
     int ndrawn; /* rows whose choice is made */
 } sg_work;
 
+/* Something that the loop's thread is to do between two turns; lives on the stack of who waits for it. */
+typedef struct sg_errand {
+    void (*run)(sg_engine *e, void *arg);
+    void *arg;
+    bool done;
+    pthread_cond_t came_back;
+} sg_errand;
+
 struct sg_engine {
     sg_lm lm;
     char *name;
@@ -159,6 +167,7 @@ struct sg_engine {
     sg_request *inbox, **inbox_end;
     int nqueued; /* inbox and waiting */
     bool closing, nudged;
+    sg_errand *errand; /* NULL: none */
     uint64_t rejected, rejected_memory;
     sg_ledger *ledger;
 
@@ -228,6 +237,9 @@ sg_status sg_engine_open_lm(sg_engine **engine, sg_lm *lm, const sg_engine_optio
 sg_status sg_engine_make_lm(sg_engine **engine, sg_lm *lm, const sg_engine_options *options, sg_error *err);
 /* Wake the loop: a reader has made room, or a request was cancelled. */
 void sg_engine_nudge(sg_engine *e);
+/* Run a function in the loop's thread between two turns, where it may use what the loop owns, and wait for it.  By one thread at a
+ * time; the engine must not be closed meanwhile. */
+void sg_engine_between(sg_engine *e, void (*run)(sg_engine *e, void *arg), void *arg);
 
 bool sg_engine_speculates(const sg_engine_options *options);
 /* What the step loop of an engine will take, at most, for the sizes that lm.h names: logits, samplers, and arrays that are small beside
@@ -298,6 +310,8 @@ bool sg_engine_turn(sg_engine *e, bool *idle);
 int sg_request_expected(const sg_engine *e, const sg_request *r);
 /* Move the inbox to the waiting list; wait for something when `idle`.  False when the engine closes. */
 bool sg_engine_gather(sg_engine *e, bool idle);
+/* Do what sg_engine_between left, if anything. */
+void sg_engine_run_errand(sg_engine *e);
 /* Whether something has come for a loop that has nothing to do. */
 bool sg_engine_awaited(sg_engine *e);
 /* End a request that its list does not hold any more; it may be gone on return. */

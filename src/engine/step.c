@@ -223,6 +223,7 @@ bool sg_engine_turn(sg_engine *e, bool *idle)
     warm(e, *idle);
     if (!sg_engine_gather(e, *idle))
         return false;
+    sg_engine_run_errand(e);
     sg_engine_sweep(e, false);
     make_plan(e);
     take_parts(e, &e->plan);
