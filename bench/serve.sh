@@ -8,6 +8,7 @@
 # machine is printed first, because a busy one decides the gaps.
 #
 # PARTS, from the environment, some of (minutes on a quiet machine of two cores with a model of 0.1e9 weights):
+#   loop       4   ENGINE     decoding of 1, 8 and 16 streams: against the bare forward loop, with guesses against without
 #   stall      1   ENGINE     four streams while a prompt of STALL (4000) tokens arrives
 #   llama      4   its server, the same (with stall)
 #   mix        2   ENGINE     MIX (24) requests, QPS (0.4) a second, 30 % long prompts
@@ -19,7 +20,7 @@
 #   sim        2   SIMULATED  capacities on a CPU of 2 cores: slo against static:N on every trace, all policies; the ranking on an A100;
 #                  SIM (512) requests a run
 set -eu
-[ $# -ge 3 ] || { sed -n '2,21s/^# \{0,1\}//p' "$0"; exit 2; }
+[ $# -ge 3 ] || { sed -n '2,22s/^# \{0,1\}//p' "$0"; exit 2; }
 exec python3 - "$@" <<'PY'
 import datetime, http.client, json, os, socket, statistics, subprocess, sys, threading, time
 
@@ -27,7 +28,7 @@ segue, model, traces = sys.argv[1:4]
 llama = sys.argv[4] if len(sys.argv) > 4 else None
 env = lambda name, default: type(default)(os.environ.get(name, default))
 STALL, MIX, QPS, POINT, POINT_QPS, SIM = (env(*x) for x in (("STALL", 4000), ("MIX", 24), ("QPS", 0.4), ("POINT", 48), ("POINT_QPS", 1.0), ("SIM", 512)))
-PARTS = os.environ.get("PARTS", "stall llama mix trace ablation reuse capacity sim").split()
+PARTS = os.environ.get("PARTS", "loop stall llama mix trace ablation reuse capacity sim").split()
 STATIC = [16, 32, 64, 128, 256]
 BASELINES = ["prefill-first", "orca", "request", "chunked:128", "hybrid"]
 CAP_POLICIES = os.environ.get("CAP_POLICIES", "slo,static:128,prefill-first,orca,request,chunked:128,hybrid")
@@ -57,6 +58,32 @@ def goal(what, wanted, reached, good):
 def gaps(r):
     t = r["tbt_ms"]
     return f"{t['p50']:.0f} / {t['p90']:.0f} / {t['p99']:.0f} / {t['max']:.0f}"
+
+
+# ---- what the loop costs, and what guesses bring ---------------------------------------------------------------
+
+
+def part_loop():
+    run = subprocess.run([segue, "bench", model, "--pp", "0", "--tg", "96", "--batch", "1,8,16", "--reps", "5", "--engine", "--json"],
+                         capture_output=True, text=True)
+    if run.returncode:
+        print(f"\n`segue bench {model} --engine` failed: {run.stderr.strip()}\n", flush=True)
+        return
+    print("\n### Decoding through the engine, tokens a second (medians of 5; ratios of runs that followed one another, same weights in memory)\n\n"
+          "| streams | text | bare loop | engine | of bare | with guesses | of plain |\n|---|---|---|---|---|---|---|")
+    rows = [r for r in json.loads(run.stdout)["results"] if r["test"].startswith(("engine", "repeat"))]
+    for plain, auto in zip(rows[0::2], rows[1::2]):
+        n, repeats = plain["batch"], plain["test"].startswith("repeat")
+        text = "a list, again" if repeats else "greedy" if plain["temperature"] == 0 else "drawn, temperature 1"
+        cell = lambda r, name, digits: f"{r[name]:.{digits}f}" if name in r else "-"
+        print(f"| {n} | {text} | {cell(plain, 'bare', 0)} | {plain['tps']['median']:.0f} | {cell(plain, 'of_bare', 3)} | "
+              f"{auto['tps']['median']:.0f} | {cell(auto, 'of_plain', 3)} |")
+        if n == 1 and text == "greedy":
+            goal("decoding of one stream through the engine", ">= 0.97x of the bare loop", f"{plain['of_bare']:.3f}x", plain["of_bare"] >= 0.97)
+        if n == 1 and repeats:
+            goal("guesses, one stream, text that repeats itself", ">= 1.5x of plain", f"{auto['of_plain']:.2f}x", auto["of_plain"] >= 1.5)
+        if plain["temperature"] > 0:
+            goal(f"guesses, {n} streams, nothing to guess", ">= 0.97x of plain", f"{auto['of_plain']:.3f}x", auto["of_plain"] >= 0.97)
 
 
 # ---- llama-server, the same stall ------------------------------------------------------------------------------
@@ -303,7 +330,7 @@ def part_sim():
 
 print(f"bench/serve.sh, {datetime.date.today()}, {os.path.basename(model)}, load {os.getloadavg()[0]:.1f} on {len(os.sched_getaffinity(0))} CPUs"
       + (" (**a loaded machine: gaps and speeds are not for the record**)" if os.getloadavg()[0] > 1 else ""))
-for name, part in (("stall", part_stall), ("mix", part_mix), ("trace", part_trace), ("ablation", part_ablation), ("reuse", part_reuse),
+for name, part in (("loop", part_loop), ("stall", part_stall), ("mix", part_mix), ("trace", part_trace), ("ablation", part_ablation), ("reuse", part_reuse),
                    ("capacity", part_capacity), ("sim", part_sim)):
     if name in PARTS:
         part()
