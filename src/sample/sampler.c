@@ -5,9 +5,8 @@
  * reached.  Building the heap is linear and few candidates are popped, so a vocabulary of 150,000 is never
  * sorted.  The popped ones stand at the end of the array, best last; they become the candidates.
  *
- * Drawing from a whole row, and finding where top_k or top_p will end (to a quarter of a logit, so that only those that may
- * stay become candidates), are passes over floats that the compiler makes vectors of: 150,000 calls of exp would take as
- * long as a small model takes for the step.
+ * Drawing from a whole row, and finding about where top_k or top_p will end, so that only those that may stay become candidates, are
+ * passes over the row (row.c).
  *
  * Masses are summed in double, in the order of the ids or the candidates, so that a token depends on nothing but the
  * arguments.
@@ -16,8 +15,8 @@
 
 #include "base/heap.h"
 #include "base/rng.h"
+#include "sample/row.h"
 
-#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -30,7 +29,8 @@ struct sg_sampler {
     size_t nvocab;
     candidate *all;   /* [nvocab] */
     float *row;       /* [nvocab] the row as it came, when log-probabilities are wanted */
-    float *mass;      /* [nvocab] of the row, for passes over all of it */
+    float *mass;      /* [nvocab] of the row, for passes over all of it... */
+    double *sum;      /* [sg_row_nblock(nvocab)] ...and of its blocks */
     double total;     /* the mass that a share is of, when the candidates are only a part; 0: theirs */
     int32_t *count;   /* [nvocab] times in the history, 0 between calls */
     candidate *at;    /* the candidates: a part of `all` */
@@ -46,8 +46,9 @@ sg_sampler *sg_sampler_new(size_t nvocab)
     s->all = sg_calloc(nvocab, sizeof *s->all);
     s->row = sg_calloc(nvocab, sizeof *s->row);
     s->mass = sg_calloc(nvocab, sizeof *s->mass);
+    s->sum = sg_calloc(sg_row_nblock(nvocab), sizeof *s->sum);
     s->count = sg_calloc(nvocab, sizeof *s->count);
-    if (!s->all || !s->row || !s->mass || !s->count) {
+    if (!s->all || !s->row || !s->mass || !s->sum || !s->count) {
         sg_sampler_free(s);
         return NULL;
     }
@@ -57,7 +58,8 @@ sg_sampler *sg_sampler_new(size_t nvocab)
 size_t sg_sampler_bytes(size_t nvocab)
 {
     const sg_sampler *s = NULL;
-    return sizeof *s + nvocab * (sizeof *s->all + sizeof *s->row + sizeof *s->mass + sizeof *s->count);
+    return sizeof *s + nvocab * (sizeof *s->all + sizeof *s->row + sizeof *s->mass + sizeof *s->count) +
+           sg_row_nblock(nvocab) * sizeof *s->sum;
 }
 
 void sg_sampler_free(sg_sampler *s)
@@ -67,6 +69,7 @@ void sg_sampler_free(sg_sampler *s)
     sg_free(s->all);
     sg_free(s->row);
     sg_free(s->mass);
+    sg_free(s->sum);
     sg_free(s->count);
     sg_free(s);
 }
@@ -78,13 +81,13 @@ sg_sampling sg_sampling_default(void)
 
 /* ---- log-probabilities ---------------------------------------------------------------- */
 
-/* The ntop likeliest, best first, by insertion: most tokens fail the first comparison. */
+/* The ntop likeliest, best first, by insertion: most blocks of tokens have none of them. */
 static void find_top(const float *x, size_t n, double lse, sg_choice *c)
 {
     size_t want = c->ntop < SG_TOP_LOGPROBS_MAX ? c->ntop : SG_TOP_LOGPROBS_MAX, have = 0;
     float value[SG_TOP_LOGPROBS_MAX];
-    for (size_t i = 0; i < n && want; i++) {
-        if (isnan(x[i]) || (have == want && !(x[i] > value[have - 1])))
+    for (size_t i = 0; want && (i = sg_row_next(x, n, i, have == want ? value[have - 1] : -INFINITY)) < n; i++) {
+        if (have == want && !(x[i] > value[have - 1]))
             continue;
         size_t j = have < want ? have++ : have - 1;
         for (; j > 0 && x[i] > value[j - 1]; j--) {
@@ -135,8 +138,8 @@ static void collect(sg_sampler *s, const float *x, const uint32_t *mask, float l
 {
     s->at = s->all;
     s->n = 0;
-    for (size_t i = 0; i < s->nvocab; i++)
-        if (x[i] >= least && x[i] > -INFINITY && (!mask || mask[i / 32] >> i % 32 & 1))
+    for (size_t i = 0; (i = sg_row_next(x, s->nvocab, i, least)) < s->nvocab; i++)
+        if (x[i] > -INFINITY && (!mask || mask[i / 32] >> i % 32 & 1))
             s->at[s->n++] = (candidate){.x = x[i], .id = (int32_t)i};
 }
 
@@ -258,154 +261,13 @@ static void truncate(sg_sampler *s, const sg_sampling *p)
         drop_unlikely(s, p->min_p < 1 ? p->min_p : 1);
 }
 
-/* ---- rows as a whole ------------------------------------------------------------------------------ */
-
-/* The largest value; -INFINITY for none.  Lanes, because one running maximum would wait for itself. */
-static float row_largest(const float *x, size_t n)
-{
-    enum { LANES = 16 };
-    float most[LANES];
-    size_t i = 0;
-    for (size_t k = 0; k < LANES; k++)
-        most[k] = -INFINITY;
-    for (; i + LANES <= n; i += LANES)
-        for (size_t k = 0; k < LANES; k++)
-            most[k] = x[i + k] > most[k] ? x[i + k] : most[k];
-    for (; i < n; i++)
-        most[0] = x[i] > most[0] ? x[i] : most[0];
-    for (size_t k = 1; k < LANES; k++)
-        most[0] = most[k] > most[0] ? most[k] : most[0];
-    return most[0];
-}
-
-/* e^-d of d >= 0 to seven digits: 2^n e^r with |r| <= ln 2 / 2.  From 88 on, and for what is no number, n is -127 and 2^n,
- * made of its bits, 0.  The comparison is one of bits, or the compiler would not make vectors of the loop around it. */
-static inline __attribute__((always_inline)) float fast_exp(float d)
-{
-    const uint32_t far = 0x42b00000; /* 88 */
-    uint32_t in;
-    memcpy(&in, &d, sizeof in);
-    in = in < far ? in : far;
-    memcpy(&d, &in, sizeof d);
-    int32_t n = (int32_t)(d * -1.44269504f - 0.5f), bits = (n + 127) * (1 << 23); /* rounded, as it is negative */
-    float scale, r = (float)n * 2.12194440e-4f - (d + (float)n * 0.693359375f);
-    float p = 1 + r * (1 + r * (0.5f + r * (0.166666667f + r * (0.0416666667f + r * (0.00833333333f + r * 0.00138888889f)))));
-    memcpy(&scale, &bits, sizeof scale);
-    return p * scale;
-}
-
-static inline __attribute__((always_inline)) void mass_loop(float *restrict w, const float *restrict x, size_t n, float most, float inverse)
-{
-    for (size_t i = 0; i < n; i++)
-        w[i] = fast_exp((most - x[i]) * inverse);
-}
-
-/* The same operations eight at a time, so the same bits. */
-__attribute__((target("avx2"))) static void mass_loop_avx2(float *restrict w, const float *restrict x, size_t n, float most, float inverse)
-{
-    mass_loop(w, x, n, most, inverse);
-}
-
-/* w[i] = e^((x[i] - most) / t), 0 for what is no number; +INFINITY logits share all the mass. */
-static void row_mass(float *w, const float *x, size_t n, float most, float t)
-{
-    float inverse = 1 / t < FLT_MAX ? 1 / t : FLT_MAX;
-    if (isinf(most))
-        for (size_t i = 0; i < n; i++)
-            w[i] = x[i] == most ? 1.0f : 0.0f;
-    else if (__builtin_cpu_supports("avx2"))
-        mass_loop_avx2(w, x, n, most, inverse);
-    else
-        mass_loop(w, x, n, most, inverse);
-}
-
-enum { SUM = 64 };
-
-static double block_sum(const float *w, size_t n)
-{
-    double s[4] = {0};
-    size_t i = 0;
-    for (; i + 4 <= n; i += 4)
-        for (size_t k = 0; k < 4; k++)
-            s[k] += (double)w[i + k];
-    for (; i < n; i++)
-        s[i % 4] += (double)w[i];
-    return s[0] + s[1] + (s[2] + s[3]);
-}
-
-static double row_sum(const float *w, size_t n)
-{
-    double sum = 0;
-    for (size_t i = 0; i < n; i += SUM)
-        sum += block_sum(w + i, n - i < SUM ? n - i : SUM);
-    return sum;
-}
-
-/* The first index whose running sum exceeds u; sums are made as in row_sum. */
-static int32_t row_draw(const float *w, size_t n, double u)
-{
-    double sum = 0;
-    size_t i = 0, last = 0;
-    for (; i < n; i += SUM) {
-        double then = sum + block_sum(w + i, n - i < SUM ? n - i : SUM);
-        if (then > u)
-            break;
-        sum = then;
-    }
-    for (size_t k = i < n ? i : 0, end = i + SUM < n ? i + SUM : n; k < end; k++) {
-        last = w[k] > 0 ? k : last;
-        sum += (double)w[k];
-        if (sum > u && w[k] > 0)
-            return (int32_t)k;
-    }
-    return (int32_t)last; /* u was rounded up to the total, or a sum within the block down */
-}
-
-static int32_t row_find(const float *x, size_t n, float value)
-{
-    for (size_t i = 0; i < n; i += SUM) {
-        size_t end = i + SUM < n ? i + SUM : n, k = i;
-        int any = 0;
-        for (; k < end; k++)
-            any |= x[k] == value;
-        for (k = i; any && k < end; k++)
-            if (x[k] == value)
-                return (int32_t)k;
-    }
-    return SG_NO_TOKEN;
-}
-
-/* A logit that all of the best `count` tokens reach, and all of the best ones that together have `share` of the mass: a
- * histogram of distances from the best, in steps of a quarter. */
-static float row_cut(const float *x, const float *w, size_t n, float most, size_t count, double share, double total)
-{
-    enum { BINS = 256 };
-    size_t many[BINS] = {0}, sum = 0;
-    double heavy[BINS] = {0}, mass_sum = 0;
-    for (size_t i = 0; i < n; i++) {
-        float d = (most - x[i]) * 4;
-        if (!(d < BINS))
-            continue;
-        many[(int)d]++;
-        heavy[(int)d] += (double)w[i];
-    }
-    for (int k = 0; k + 1 < BINS; k++) {
-        sum += many[k];
-        mass_sum += heavy[k];
-        if (sum >= count || mass_sum > share * total * (1 + 1e-6))
-            return most - (float)(k + 1) * 0.25f;
-    }
-    return -INFINITY;
-}
-
 /* To the seven digits of the row's masses. */
 static double log_sum_exp(sg_sampler *s, const float *x)
 {
-    float most = row_largest(x, s->nvocab);
+    float most = sg_row_largest(x, s->nvocab);
     if (!(most > -INFINITY))
         return 0;
-    row_mass(s->mass, x, s->nvocab, most, 1);
-    return (double)most + log(row_sum(s->mass, s->nvocab));
+    return (double)most + log(sg_row_mass(s->mass, s->sum, x, s->nvocab, most, 1));
 }
 
 /* ---- the choice -------------------------------------------------------------------------------- */
@@ -451,29 +313,38 @@ static int32_t pick_masked(sg_sampler *s, const sg_sampling *p, const float *x, 
     return draw(s, p->temperature, p->seed, position);
 }
 
-/* Among all tokens: passes over the row that the compiler turns into vectors; only what top-k, top-p or min-p may leave becomes a
- * list. */
+/* A logit that all reach which top-k, top-p or min-p may leave; sets the mass that a share is of, where it is known. */
+static float least_wanted(sg_sampler *s, const sg_sampling *p, const float *x, float most)
+{
+    size_t n = s->nvocab;
+    s->total = 0;
+    if (isinf(most))
+        return -INFINITY;
+    if (p->top_k > 0 && (size_t)p->top_k < n)
+        return sg_row_cut(x, NULL, n, most, (size_t)p->top_k, 1, 0);
+    if (p->typical_p < 1)
+        return -INFINITY;
+    if (p->top_p < 1) {
+        s->total = sg_row_mass(s->mass, s->sum, x, n, most, 1);
+        return sg_row_cut(x, s->mass, n, most, n, p->top_p > 0 ? (double)p->top_p : 0, s->total);
+    }
+    return most + logf(p->min_p < 1 ? p->min_p : 1) - 0.01f; /* drop_unlikely decides */
+}
+
+/* Among all tokens: passes over the row; only what may be left of it becomes a list. */
 static int32_t pick(sg_sampler *s, const sg_sampling *p, const float *x, uint64_t position)
 {
     size_t n = s->nvocab;
-    float most = row_largest(x, n), least = -INFINITY;
-    bool by_count = p->top_k > 0 && (size_t)p->top_k < n, by_share = p->top_p < 1, by_size = p->min_p > 0;
+    float most = sg_row_largest(x, n);
     if (!(most > -INFINITY))
         return SG_NO_TOKEN;
     if (!(p->temperature > 0))
-        return row_find(x, n, most);
-    if (!by_count && !by_share && !by_size && !(p->typical_p < 1)) {
-        row_mass(s->mass, x, n, most, p->temperature);
-        return row_draw(s->mass, n, sg_rng_unit_at(p->seed, position, 0) * row_sum(s->mass, n));
+        return sg_row_find(x, n, most);
+    if ((p->top_k <= 0 || (size_t)p->top_k >= n) && !(p->top_p < 1) && !(p->min_p > 0) && !(p->typical_p < 1)) {
+        double total = sg_row_mass(s->mass, s->sum, x, n, most, p->temperature);
+        return sg_row_draw(s->mass, s->sum, n, sg_rng_unit_at(p->seed, position, 0) * total);
     }
-    s->total = 0;
-    if (!isinf(most) && (by_count || (by_share && !(p->typical_p < 1)))) {
-        row_mass(s->mass, x, n, most, 1);
-        double total = row_sum(s->mass, n);
-        least = row_cut(x, s->mass, n, most, by_count ? (size_t)p->top_k : n, by_count || p->top_p <= 0 ? 1 : (double)p->top_p, total);
-        s->total = by_count ? 0 : total;
-    }
-    collect(s, x, NULL, least);
+    collect(s, x, NULL, least_wanted(s, p, x, most));
     truncate(s, p);
     return draw(s, p->temperature, p->seed, position);
 }
