@@ -1,4 +1,5 @@
-/* Passes over rows against plain loops, in rows of all lengths up to some pieces and some long ones; with and without AVX2 the same bits. */
+/* Passes over rows against plain loops, in rows of all lengths up to some pieces and some long ones; with and without AVX2 the same
+ * bits. */
 #include "tap.h"
 
 #include "sample/row.c" /* to call both builds of each loop */

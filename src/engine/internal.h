@@ -305,6 +305,12 @@ void *sg_engine_loop(void *engine);
  * closes. */
 bool sg_engine_turn(sg_engine *e, bool *idle);
 
+/* warm.c */
+/* Blocks of memory never used before that requests which run or are first in line are expected to take; no more than `most`. */
+int sg_engine_blocks_wanted(const sg_engine *e, int most);
+/* Touch some of the memory that comes next. */
+void sg_engine_warm(sg_engine *e, bool idle);
+
 /* admit.c: the loop's lists. */
 /* Tokens at which a request will probably end. */
 int sg_request_expected(const sg_engine *e, const sg_request *r);
