@@ -241,6 +241,8 @@ TEST(linear_kernels_are_right_and_independent_of_the_batch)
                 check_shape((sg_isa)isa, types[t], 17, 8448, 39);
             if (isa == SG_ISA_AVX2 && block > 1) /* more columns than few rows go straight through a tile with */
                 check_shape((sg_isa)isa, types[t], 17, 33024, 5);
+            if (isa == SG_ISA_AVX2 && block > 1) /* more rows than a block has */
+                check_shape((sg_isa)isa, types[t], 17, 512, 261);
             for (int i = 0; i < 3; i++, shapes++) {
                 int n = 1 + (int)sg_rng_below(tap_rng(), 80), m = 1 + (int)sg_rng_below(tap_rng(), 70);
                 int k = unit * (1 + (int)sg_rng_below(tap_rng(), block == 1 ? 90 : block == 32 ? 45 : 6));

@@ -23,33 +23,20 @@
  * begin at MAGIC, so that they need no conversion (linear_wide.h).
  *
  * Up to eight rows (6 bits: 4, 8 bits: 16) go straight through the packed tile, four at a time.  With more, the codes of a tile are
- * unpacked to bytes once, 640 columns at a time, stay in the first level cache, and serve all rows, three or four at a time; the sums
- * of eight tiles wait in the second level.  Unpacked levels of 8 bits come as sizes and masks: x ^ mask is x or -x - 1, exclusive or
- * runs on three ports where VPSIGNB has two, and what the ones amount to is known from the weights alone.
+ * unpacked to bytes once, 640 columns at a time, stay in the first level cache, and serve all rows, two to four at a time; the sums
+ * of eight tiles wait in the second level.  Levels of 8 bits have a way of their own then (linear_avx2_signs.c).
  *
  * All loops take 16 rows of W: an activation that is broadcast serves two products, without which loads hold the additions up.  What a
  * compiler makes of them is worth a look after any change: `objdump -d`, 230 instructions for 4 rows, 4 bits and 32 columns, no stack.
  *
  * Rejected: weights widened to 16 bits and VPMADDWD: as many operations for 32 products (4) as 8-bit levels take here, twice the bytes.
  */
-#include "kernel/linear.h"
-#include "kernel/quant_layout.h"
-#include "kernel/tile.h"
+#include "kernel/linear_avx2.h"
 
-#include <immintrin.h>
-#include <string.h>
-
-#define INLINE static inline __attribute__((always_inline))
-
-/* The compiler takes no part in the order of additions: as a tree they need more registers than there are, and everything goes through
- * memory (a fifth to a third of the time). */
-#define IN_ORDER(v) __asm__("" : "+x"(v))
 /* Nor is what is needed after the products kept in registers before them. */
 #define IN_MEMORY(v) __asm__("" : "+m"(v))
 
 enum { ROWS = 4 }; /* rows of x at a time: 8 sums of 16 bits, and operands fit 16 registers */
-
-#define MAGIC 0x4b400000 /* the bits of 1.5 * 2^23: MAGIC + n are those of 1.5 * 2^23 + n for |n| < 2^22 (linear_wide.h) */
 
 /* ---- a type's constants ----------------------------------------------------------------------------- */
 
@@ -78,109 +65,7 @@ INLINE kind kind_of(sg_dtype type)
     return k;
 }
 
-INLINE __m256i load32(const uint8_t *p) { return _mm256_loadu_si256((const __m256i *)(const void *)p); }
-
-/* Levels by code: signed for IQ4, + 12 for MXFP4. */
-INLINE __m256i table_of(sg_dtype type)
-{
-    if (!sg_tile_form_of(type).table)
-        return _mm256_setzero_si256();
-    const int8_t *t = type == SG_MXFP4 ? sg_quant_fp4_values : sg_quant_iq4_values;
-    __m256i v = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)t));
-    return type == SG_MXFP4 ? _mm256_add_epi8(v, _mm256_set1_epi8(12)) : v;
-}
-
-/* Eight rows of vector v of a group: plane is the group's, plus 32 for the upper eight.  Unsigned codes, or
- * signed levels where flush is 0. */
-INLINE __m256i codes(sg_dtype type, const uint8_t *plane, int v, __m256i table)
-{
-    const sg_tile_form f = sg_tile_form_of(type);
-    if (f.bits == 8)
-        return _mm256_xor_si256(load32(plane + v * 64), _mm256_set1_epi8((char)0x80));
-    __m256i q;
-    if (f.bits < 4) {
-        q = _mm256_srli_epi16(load32(plane + v / 4 * 64), 2 * (v % 4));
-        q = _mm256_and_si256(q, _mm256_set1_epi8(3));
-    } else {
-        q = load32(plane + v % 4 * 64);
-        q = _mm256_and_si256(v < 4 ? q : _mm256_srli_epi16(q, 4), _mm256_set1_epi8(15));
-    }
-    if (f.bits == 5 || f.bits == 3) { /* one more bit, from bit v of the last vector to bit 4 or 2 */
-        int to = f.bits - 1;
-        __m256i high = load32(plane + (f.bits == 5 ? 256 : 128));
-        high = v > to ? _mm256_srli_epi16(high, v - to) : _mm256_slli_epi16(high, to - v);
-        q = _mm256_or_si256(q, _mm256_and_si256(high, _mm256_set1_epi8((char)(1 << to))));
-    }
-    if (f.bits == 6) {
-        __m256i high = load32(plane + 256 + v / 4 * 64);
-        int from = 2 * (v % 4);
-        high = from > 4 ? _mm256_srli_epi16(high, from - 4) : _mm256_slli_epi16(high, 4 - from);
-        q = _mm256_or_si256(q, _mm256_and_si256(high, _mm256_set1_epi8(0x30)));
-    }
-    return f.table ? _mm256_shuffle_epi8(table, q) : q;
-}
-
-/* ---- scales ------------------------------------------------------------------------------------------- */
-
-INLINE __m256 load_half(const uint8_t *p) { return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)p)); }
-INLINE __m256 load_int8(const uint8_t *p)
-{
-    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)p)));
-}
-
-/* Scales of half h of group b, rows 8p to 8p + 7. */
-INLINE __m256 scale_of(sg_dtype type, const uint8_t *meta, int b, int h, int p)
-{
-    const sg_tile_form f = sg_tile_form_of(type);
-    if (type == SG_MXFP4)
-        return _mm256_loadu_ps((const float *)(const void *)(meta + (size_t)b * 64 + (size_t)(p * 32)));
-    if (!f.nested)
-        return load_half(meta + (size_t)b * (size_t)f.meta_bytes + p * 16);
-    const uint8_t *at = meta + (size_t)(b / 8) * (size_t)f.meta_bytes;
-    const uint8_t *s = at + (f.min ? 64 : 32) + b % 8 * 16 * f.halves * (f.min ? 2 : 1);
-    return _mm256_mul_ps(load_half(at + p * 16), load_int8(s + h * 16 + p * 8));
-}
-
-/* What is added times the sum of activations: m, or -dmin*mn. */
-INLINE __m256 offset_of(sg_dtype type, const uint8_t *meta, int b, int h, int p)
-{
-    const sg_tile_form f = sg_tile_form_of(type);
-    if (!f.nested)
-        return load_half(meta + (size_t)b * (size_t)f.meta_bytes + 32 + p * 16);
-    const uint8_t *at = meta + (size_t)(b / 8) * (size_t)f.meta_bytes;
-    const uint8_t *s = at + 64 + b % 8 * 16 * f.halves * 2 + 16 * f.halves;
-    __m256 v = _mm256_mul_ps(load_half(at + 32 + p * 16), load_int8(s + h * 16 + p * 8));
-    return _mm256_xor_ps(v, _mm256_set1_ps(-0.0f));
-}
-
 /* ---- sums --------------------------------------------------------------------------------------------- */
-
-/* Where the parts of an activation row begin, as offsets from the row. */
-typedef struct act_offsets {
-    size_t d, sx, neg, neg16;
-} act_offsets;
-
-static act_offsets act_offsets_of(const void *row, int k)
-{
-    sg_act_q8 a = sg_act_q8_of(row, k);
-    const char *p = row;
-    return (act_offsets){(size_t)((char *)a.d - p), (size_t)((char *)a.sx - p), (size_t)((char *)a.neg - p),
-                         (size_t)((char *)a.neg16 - p)};
-}
-
-INLINE int32_t int_at(const uint8_t *p)
-{
-    int32_t v;
-    memcpy(&v, p, 4);
-    return v;
-}
-
-INLINE float float_at(const uint8_t *p)
-{
-    float v;
-    memcpy(&v, p, 4);
-    return v;
-}
 
 /* Rows of x as kernels take them. */
 typedef struct acts {
@@ -239,24 +124,16 @@ typedef struct ends {
     __m256i start;              /* of signed levels */
 } ends;
 
-INLINE __m256 base_of(__m256 scale) { return _mm256_mul_ps(scale, _mm256_set1_ps(-0x1.8p23f)); }
-
 /* Codes of a group of 16 rows of W, in two vectors: in memory as bytes, or still packed. */
 typedef struct source {
-    bool packed, split;
-    const __m256i (*code)[8], (*mask)[8]; /* not packed: [2][8]; split: signed levels, of which `code` has the sizes */
-    const uint8_t *plane;                 /* packed */
+    bool packed;
+    const __m256i (*code)[8]; /* not packed: [2][8] */
+    const uint8_t *plane;     /* packed */
     sg_dtype type;
     __m256i table;
 } source;
 
 INLINE __m256i code_at(source s, int p, int v) { return s.packed ? codes(s.type, s.plane + 32 * p, v, s.table) : s.code[p][v]; }
-
-/* x with the signs of w: by VPSIGNB, or where `mask` says so as ~x, and the start makes up for the ones that are missing. */
-INLINE __m256i signed_as(source s, __m256i a, __m256i w, int p, int v)
-{
-    return s.split ? _mm256_xor_si256(a, s.mask[p][v]) : _mm256_sign_epi8(a, w);
-}
 
 /* dot += the exact sums of code * x, or of level * x where flush is 0: vector v of [v0, v1), whose 16-bit sums wait in `sum`.
  * `ones`: 16-bit ones, or the rows' scales. */
@@ -306,7 +183,7 @@ INLINE void half_group(kind k, int MB, __m256 (*acc)[2], source s, const ends (*
 #pragma GCC unroll 8
     for (int v = v0; v < v1; v++) {
         __m256i w[2] = {code_at(s, 0, v), code_at(s, 1, v)}, size[2] = {w[0], w[1]};
-        for (int p = 0; p < 2 && !k.flush && !s.split; p++)
+        for (int p = 0; p < 2 && !k.flush; p++)
             size[p] = _mm256_abs_epi8(w[p]);
         IN_ORDER(size[0]);
         IN_ORDER(size[1]);
@@ -321,7 +198,7 @@ INLINE void half_group(kind k, int MB, __m256 (*acc)[2], source s, const ends (*
             __m256i a = _mm256_set1_epi32(int_at(r->x[m] + (size_t)b * 32 + (size_t)(v * 4)));
 #pragma GCC unroll 2
             for (int p = 0; p < 2; p++)
-                dot_step(k, &sum[m][p], &dot[m][p], ones, size[p], k.flush ? a : signed_as(s, a, w[p], p, v), v, v0, v1);
+                dot_step(k, &sum[m][p], &dot[m][p], ones, size[p], k.flush ? a : _mm256_sign_epi8(a, w[p]), v, v0, v1);
             if (v + 1 == v1)
                 end_half(k, acc[m], dot[m], e, r, m, b, h);
         }
@@ -403,21 +280,6 @@ INLINE void ends_of(sg_dtype type, ends *e, const uint8_t *tile, int b, int p)
         e[h].base = base_of(e[h].scale);
         e[h].offset = f.min ? offset_of(type, tile, b, h, p) : e[h].scale;
         e[h].start = _mm256_set1_epi32(MAGIC);
-    }
-}
-
-INLINE void store_row(float *out, __m256 low, __m256 high, int tile, int n)
-{
-    float *at = out + tile * SG_TILE;
-    int left = n - tile * SG_TILE;
-    if (left >= SG_TILE) {
-        _mm256_storeu_ps(at, low);
-        _mm256_storeu_ps(at + 8, high);
-    } else {
-        float both[SG_TILE];
-        _mm256_storeu_ps(both, low);
-        _mm256_storeu_ps(both + 8, high);
-        memcpy(at, both, (size_t)left * sizeof *both);
     }
 }
 
@@ -503,33 +365,20 @@ INLINE void small_mul(sg_dtype type, float *const *out, const void *const *x, in
 
 /* ---- many rows ------------------------------------------------------------------------------------------ */
 
-enum { WIDE_GROUPS = 20, WIDE_SIGNED = 12, WIDE_ROWS = 256, WIDE_TILES = 8, WIDE_STRIDE = 2 * WIDE_GROUPS }; /* sums of 128 KiB */
+enum { WIDE_GROUPS = 20, WIDE_ROWS = 256, WIDE_TILES = 8, WIDE_STRIDE = 2 * WIDE_GROUPS }; /* sums of 128 KiB */
 
-/* Groups of one tile with codes as bytes; of signed levels the sizes, and masks of the negative ones. */
+/* Groups of one tile with codes as bytes. */
 typedef struct wide {
-    __m256i code[WIDE_GROUPS][2][8], mask[WIDE_SIGNED][2][8];
+    __m256i code[WIDE_GROUPS][2][8];
     ends ends[WIDE_GROUPS][2][2]; /* [group][p][half] */
     small_scales small[WIDE_GROUPS][2];
 } wide;
 
-/* Groups at a time, so that all of them together come out even; masks take as much room as codes. */
-INLINE int groups_of(sg_dtype type, int all)
+/* Groups at a time, so that all of them together come out even. */
+INLINE int groups_of(int all)
 {
-    int most = kind_of(type).flush ? WIDE_GROUPS : WIDE_SIGNED, turns = (all + most - 1) / most;
+    int turns = (all + WIDE_GROUPS - 1) / WIDE_GROUPS;
     return (all + turns - 1) / turns;
-}
-
-/* Sizes and masks of signed levels.  Sums of size * (x ^ mask) lack the sum of the negative levels' sizes: sums start there. */
-INLINE void split_signs(__m256i *code, __m256i *mask, ends *e)
-{
-    __m256i missing = _mm256_setzero_si256();
-#pragma GCC unroll 8
-    for (int v = 0; v < 8; v++) {
-        mask[v] = _mm256_cmpgt_epi8(_mm256_setzero_si256(), code[v]);
-        code[v] = _mm256_abs_epi8(code[v]);
-        missing = _mm256_add_epi16(missing, _mm256_maddubs_epi16(code[v], mask[v]));
-    }
-    e->start = _mm256_sub_epi32(e->start, _mm256_madd_epi16(missing, _mm256_set1_epi16(1)));
 }
 
 INLINE void unpack(sg_dtype type, wide *w, const uint8_t *tile, int k, int b0, int ngroup)
@@ -546,21 +395,19 @@ INLINE void unpack(sg_dtype type, wide *w, const uint8_t *tile, int k, int b0, i
             ends_of(type, w->ends[g][p], tile, b0 + g, p);
             if (f.fold)
                 w->small[g][p] = small_scales_of(type, tile, b0 + g, p);
-            if (!kind_of(type).flush)
-                split_signs(w->code[g][p], w->mask[g][p], w->ends[g][p]);
         }
 }
 
 INLINE void wide_rows(kind k, int MB, __m256 (*sums)[2], const wide *w, const acts *r, int ngroup)
 {
-    const bool local = MB < ROWS && (k.flush == 8 || k.flush == 0) && !k.fold; /* registers for sums that wait */
+    const bool local = MB < ROWS && k.flush == 8 && !k.fold; /* registers for sums that wait */
     __m256 acc[ROWS][2];
     for (int m = 0; m < MB && local; m++)
         acc[m][0] = sums[m][0], acc[m][1] = sums[m][1];
     for (int g = 0; g < ngroup; g++) {
         for (int m = 0; m < MB; m++)
             _mm_prefetch((const char *)r->next[m] + (size_t)(r->b0 + g) * 32, _MM_HINT_T0);
-        const source s = {.split = !k.flush, .code = w->code[g], .mask = w->mask[k.flush ? 0 : g]};
+        const source s = {.code = w->code[g]};
         one_group(k, MB, local ? acc : sums, s, w->small[g], w->ends[g], r, r->b0 + g);
     }
     for (int m = 0; m < MB && local; m++)
@@ -575,13 +422,11 @@ INLINE void wide_single(kind k, __m256 (*sums)[2], const wide *w, const acts *r,
     wide_rows(k, 2, sums, w, &two, ngroup);
 }
 
-/* The same for unpacked codes: two rows where a group ends twice, four where a product takes a register more (hot: docs/profile.md). */
+/* The same for unpacked codes: two rows where a group ends twice. */
 INLINE int next_wide(kind k, int left)
 {
     if (k.wrap && k.halves == 2)
         return left < 2 ? left : 2;
-    if (!k.flush)
-        return left < 4 ? left : 4;
     return next_rows(left);
 }
 
@@ -609,7 +454,6 @@ WIDE(wide_4bit_min, 1, 8, 0, true, false, false)
 WIDE(wide_5bit, 1, 8, 16, false, false, true)
 WIDE(wide_5bit_min, 1, 4, 0, true, false, false)
 WIDE(wide_fp4, 1, 8, 12, false, false, true)
-WIDE(wide_signed, 1, 0, 0, false, false, false)
 WIDE(wide_2bit, 2, 8, 0, true, true, false)
 WIDE(wide_3bit, 2, 8, 4, false, true, false)
 WIDE(wide_6bit, 2, 8, 32, false, false, true)
@@ -627,7 +471,7 @@ INLINE wide_fn *wide_of(sg_dtype type)
     case SG_Q2_K: return wide_2bit;
     case SG_Q3_K: return wide_3bit;
     case SG_Q6_K: return wide_6bit;
-    default: return wide_signed; /* Q8_0, IQ4_NL, IQ4_XS */
+    default: return NULL; /* signed levels: linear_avx2_signs.c */
     }
 }
 
@@ -645,7 +489,7 @@ INLINE void wide_block(sg_dtype type, wide_sums *sums, const uint8_t *const *x, 
     int32_t start[WIDE_ROWS * WIDE_STRIDE];
     for (int t = 0; t < ntile; t++)
         memset(sums->at[t], 0, (size_t)rows * sizeof sums->at[t][0]);
-    const int step = groups_of(type, k / 32);
+    const int step = groups_of(k / 32);
     for (int b0 = 0; b0 < k / 32; b0 += step) {
         int ngroup = k / 32 - b0 < step ? k / 32 - b0 : step;
         for (int m = 0; m < rows && starts_of(kd); m++)
@@ -686,6 +530,8 @@ INLINE void wide_mul(sg_dtype type, float *const *out, const void *const *x, int
     {                                                                                                                      \
         if (nrow <= few_of(type) && k <= SMALL_GROUPS * 32)                                                                \
             small_mul(type, out, x, nrow, packed, tile0, tile1, n, k);                                                     \
+        else if (!kind_of(type).flush)                                                                                     \
+            sg_linear_avx2_mul_signs(type, out, x, nrow, packed, tile0, tile1, n, k);                                      \
         else                                                                                                               \
             wide_mul(type, out, x, nrow, packed, tile0, tile1, n, k);                                                      \
     }                                                                                                                      \
