@@ -16,7 +16,9 @@ build/build.ninja:
 	@meson setup build --werror --prefix $(PREFIX) >build.log 2>&1 || { cat build.log; rm -f build.log; exit 1; }
 	@rm -f build.log
 
-demo: deps all
+demo: deps
+	@$(MAKE) -s build/build.ninja
+	@ninja -C build segue
 	@echo
 	@echo '$$ segue run -p "$(PROMPT)"'
 	@build/segue run -p "$(PROMPT)"
