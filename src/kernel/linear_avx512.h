@@ -22,6 +22,11 @@ typedef unsigned sg_shift16;
 typedef int sg_shift16;
 #endif
 
+/* linear_avx512_few.c, linear_avx512_some.c: `mul` of a block-quantised type (linear.h) for few rows, and for 7 to SG_SOME_ROWS. */
+enum { SG_SOME_ROWS = 32 };
+typedef void sg_tile_mul(float *const *out, const void *const *x, int nrow, const void *packed, int tile0, int tile1, int n, int k);
+sg_tile_mul *sg_avx512_few(sg_dtype type), *sg_avx512_some(sg_dtype type);
+
 /* A tile, and where its parts begin. */
 typedef struct sg_tile_view {
     const uint8_t *meta, *planes;
