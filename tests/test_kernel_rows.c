@@ -85,6 +85,16 @@ static void curves(const sg_row_kernel *k, int n)
     k->add(y, u, n, 0.5f);
     for (int i = 0; i < n; i++)
         CHECK_NEAR(y[i], 5 * tanh((double)x[i] / 5) + 0.5 * (double)u[i], 4e-6);
+    for (int nc = 0; nc < 3; nc++)
+        for (int more = 0; more < 2; more++) {
+            const float *columns[2] = {u, x}, times[2] = {0.5f, -2};
+            for (int i = 0; i <= n; i++)
+                y[i] = 7;
+            k->join(y, x, columns, times, nc, n, more);
+            for (int i = 0; i < n; i++)
+                CHECK_NEAR(y[i], (double)x[i] + (nc > 0) * 0.5 * (double)u[i] - (nc > 1) * 2 * (double)x[i] + 7 * more, 1e-5);
+            CHECK(y[n] == 7);
+        }
 }
 
 static void rotations(const sg_row_kernel *k, int half)

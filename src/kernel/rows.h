@@ -9,6 +9,8 @@
 
 #include "base/isa.h"
 
+#include <stdbool.h>
+
 /* Activations of one argument. */
 typedef enum sg_curve { SG_CURVE_SILU, SG_CURVE_GELU_TANH, SG_CURVE_GELU, SG_CURVE_TANH, SG_CURVE_RELU } sg_curve;
 
@@ -22,8 +24,12 @@ typedef struct sg_row_kernel {
     void (*glu)(float *out, const float *gate, const float *up, int n, sg_curve curve);
     /* gpt-oss: gate up to 7, up within [-7, 7]; out = (up + 1) * gate * sigmoid(1.702 gate). */
     void (*glu_oai)(float *out, const float *gate, const float *up, int n);
-    /* y += x * a;  x *= a;  x = cap * tanh(x / cap). */
+    /* y += x * a. */
     void (*add)(float *y, const float *x, int n, float a);
+    /* s = sum + a[0] * c[0] + a[1] * c[1] ..., nc columns of n each, added in this order; out = s, or with `more` out += s.  sum may
+     * be out. */
+    void (*join)(float *out, const float *sum, const float *const *c, const float *a, int nc, int n, bool more);
+    /* x *= a;  x = cap * tanh(x / cap). */
     void (*scale)(float *x, int n, float a);
     void (*softcap)(float *x, int n, float cap);
     /* Rotate x[i] with x[i + half] (halves) or x[2i] with x[2i + 1] (pairs) by the angles of c and s [half]. */

@@ -177,6 +177,31 @@ static void add(float *y, const float *x, int n, float a)
            , store_some(y + at, v_fma(load_some(x + at, rest), s, load_some(y + at, rest)), rest););
 }
 
+static inline v16 with_columns(v16 s, const float *const *c, const float *a, int nc, int at)
+{
+    for (int j = 0; j < nc; j++)
+        s = v_fma(v_load(c[j] + at), v_set(a[j]), s);
+    return s;
+}
+
+static inline v16 with_some(v16 s, const float *const *c, const float *a, int nc, int at, int rest)
+{
+    for (int j = 0; j < nc; j++)
+        s = v_fma(load_some(c[j] + at, rest), v_set(a[j]), s);
+    return s;
+}
+
+static void join(float *out, const float *sum, const float *const *c, const float *a, int nc, int n, bool more)
+{
+    if (more) {
+        EACH16(n, v_store(out + at, v_add(with_columns(v_load(sum + at), c, a, nc, at), v_load(out + at)));
+               , store_some(out + at, v_add(with_some(load_some(sum + at, rest), c, a, nc, at, rest), load_some(out + at, rest)), rest););
+        return;
+    }
+    EACH16(n, v_store(out + at, with_columns(v_load(sum + at), c, a, nc, at));
+           , store_some(out + at, with_some(load_some(sum + at, rest), c, a, nc, at, rest), rest););
+}
+
 static void scale(float *x, int n, float a)
 {
     for (int i = 0; i < n; i++)
@@ -226,5 +251,5 @@ static void most_of_16(float *out, const float *x, int n)
 #define ROWS_NAME_(t) sg_row_kernel_##t
 #define ROWS_NAME(t) ROWS_NAME_(t)
 const sg_row_kernel ROWS_NAME(VEC_TABLE) = {
-    rms_norm, layer_norm, curve, glu, glu_oai, add, scale, softcap, rotate_halves, rotate_pairs, most, most_of_16,
+    rms_norm, layer_norm, curve, glu, glu_oai, add, join, scale, softcap, rotate_halves, rotate_pairs, most, most_of_16,
 };

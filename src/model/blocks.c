@@ -105,8 +105,8 @@ static void glu_block(sg_model *m, sg_pass *p, const sg_linear *gate, const sg_l
     size_t dim = (size_t)m->h.dim, ff = (size_t)down->k;
     if (gate->n) {
         sg_linear_job jobs[2] = {{gate, p->gate, ff, false}, {up, p->up, ff, false}};
-        sg_op_linear(m->ops, in, dim, p->n, jobs, 2);
-        sg_op_glu(m->ops, p->gate, ff, p->gate, ff, p->up, ff, p->n, (int)ff, act);
+        sg_op_linear_bare(m->ops, in, dim, p->n, jobs, 2);
+        sg_op_glu_of(m->ops, gate, up, p->gate, p->up, ff, in, dim, p->n, act);
     } else { /* one matrix: rows of gate, then of up; p->up follows p->gate in memory */
         sg_linear_job job = {up, p->gate, 2 * ff, false};
         sg_op_linear(m->ops, in, dim, p->n, &job, 1);

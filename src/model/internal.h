@@ -203,4 +203,7 @@ sg_status sg_load_rope(sg_loader *ld);
 /* The family of a name; NULL when there is none. */
 const sg_family *sg_family_find(const char *arch);
 
+/* Let the linear layers of a loaded decoder see one step of arbitrary tokens (model/survey.c; op/op.h: sg_ops_survey_begin). */
+sg_status sg_model_survey(sg_model *m, sg_error *err);
+
 #endif

@@ -144,7 +144,15 @@ static sg_status build(sg_model **out, const sg_weights *weights, sg_ops *ops, b
 
 sg_status sg_model_load(sg_model **model, const sg_weights *weights, sg_ops *ops, sg_error *err)
 {
-    return build(model, weights, ops, false, err);
+    sg_model *m;
+    SG_TRY(build(&m, weights, ops, false, err));
+    sg_status st = sg_model_survey(m, err);
+    if (st != SG_OK) {
+        sg_model_free(m);
+        return st;
+    }
+    *model = m;
+    return SG_OK;
 }
 
 sg_status sg_model_check(const sg_weights *weights, sg_model_info *info, sg_error *err)

@@ -115,6 +115,52 @@ void sg_op_glu(sg_ops *ops, float *out, size_t out_stride, const float *gate, si
     run_rows(ops, "glu", &j, 8 * n);
 }
 
+typedef struct glu_job {
+    rows_job rows;
+    const sg_linear *w[2];
+    float *y[2];
+    const float *x;
+    size_t x_stride;
+} glu_job;
+
+/* The rows' columns that were multiplied apart are added here, where their values are read anyway. */
+static void glu_of_row(const rows_job *rows, int r)
+{
+    const glu_job *j = (const glu_job *)(const void *)rows;
+    for (int i = 0; i < 2; i++) {
+        const float *column[SG_APART_MAX] = {0};
+        float times[SG_APART_MAX] = {0}, *y = j->y[i] + (size_t)r * rows->x_stride;
+        int n = sg_apart_terms(j->w[i], j->x + (size_t)r * j->x_stride, 0, column, times);
+        if (n)
+            rows->kernel->join(y, y, column, times, n, rows->n, false);
+    }
+    glu_row(rows, r);
+}
+
+void sg_op_glu_of(sg_ops *ops, const sg_linear *wgate, const sg_linear *wup, float *gate, float *up, size_t stride, const float *x,
+                  size_t x_stride, int nrow, sg_glu kind)
+{
+    if (ops->survey || (!wgate->napart && !wup->napart)) { /* a survey's layers were called before they had any */
+        sg_op_glu(ops, gate, stride, gate, stride, up, stride, nrow, wgate->n, kind);
+        return;
+    }
+    glu_job j = {.rows = {.row = glu_of_row,
+                          .nrow = nrow,
+                          .n = wgate->n,
+                          .kind = (int)kind,
+                          .out = gate,
+                          .out_stride = stride,
+                          .x = gate,
+                          .x_stride = stride,
+                          .y = up,
+                          .y_stride = stride},
+                 .w = {wgate, wup},
+                 .y = {gate, up},
+                 .x = x,
+                 .x_stride = x_stride};
+    run_rows(ops, "glu", &j.rows, 8 * wgate->n);
+}
+
 static void unary_row(const rows_job *j, int r)
 {
     static const sg_curve curves[] = {[SG_UNARY_GELU] = SG_CURVE_GELU,

@@ -12,6 +12,8 @@
  * A refined layer (sg_linear_refine) has two activation rows for each row: the quantised row, which the other jobs
  * use too, and the quantised rest.  They are two rows for the kernel, and the sums are added here.
  *
+ * Columns that are too large for 8 bits (op/apart.c) are zeros there, and added here in float32.
+ *
  * Sums go straight to `out`; a residual or a bias is added right after, while the values are in the cache.  With a
  * residual the task computes into the worker's scratch memory first.
  */
@@ -111,6 +113,7 @@ void sg_linear_fini(sg_linear *w)
 {
     if (w->packed)
         sg_free_lasting(w->packed, w->packed_bytes);
+    sg_free(w->columns);
     memset(w, 0, sizeof *w);
 }
 
@@ -130,6 +133,7 @@ typedef struct act_pass {
     unsigned char *rows;
     int nrow, k, step;
     bool rest; /* rows nrow + m hold what row m leaves over */
+    const sg_linear *apart; /* a layer that says which columns are left out */
     sg_ops *ops;
 } act_pass;
 
@@ -152,10 +156,16 @@ static void act_task(void *arg, int task, int worker)
     for (int m = task * p->step; m < end; m++) {
         unsigned char *row = p->rows + (size_t)m * p->row_bytes;
         const float *x = p->x + (size_t)m * p->stride;
+        float *rest = sg_ops_worker(p->ops, worker), *some = rest + SG_WORKER_BYTES / 8;
+        if (p->apart->napart) {
+            memcpy(some, x, (size_t)p->k * sizeof *x);
+            for (int i = 0; i < p->apart->napart; i++)
+                some[p->apart->apart[i]] = 0;
+            x = some;
+        }
         sg_act_quantize(p->isa, p->act, row, x, p->k);
         if (!p->rest)
             continue;
-        float *rest = sg_ops_worker(p->ops, worker);
         sg_act_leave_over(p->act, rest, x, row, p->k);
         sg_act_quantize(p->isa, p->act, row + (size_t)p->nrow * p->row_bytes, rest, p->k);
     }
@@ -174,17 +184,26 @@ typedef struct mul_pass {
     const sg_row_kernel *row;
     int nrow, npart;
     const void *const *rows; /* [nrow], and [nrow] more with the rests when a job is refined */
+    const float *x;
+    size_t x_stride;
     part part[NJOB];
     sg_ops *ops;
 } mul_pass;
 
-/* What follows the products of a row, columns [j0, j1): bias, then the residual; `sum` is out itself without one. */
-static void finish(const mul_pass *p, const part *q, float *out, float *sum, int j0, int j1)
+/* What follows the products of row m, columns [j0, j1): what is multiplied apart, bias, then the residual; without one `sum` is out
+ * itself. */
+static void finish(const mul_pass *p, const part *q, int m, float *sum, int j0, int j1)
 {
-    if (q->job->w->bias)
-        p->row->add(sum + j0, q->job->w->bias + j0, j1 - j0, 1);
-    if (q->job->add)
-        p->row->add(out + j0, sum + j0, j1 - j0, 1);
+    const sg_linear *w = q->job->w;
+    const float *column[SG_APART_MAX + 1] = {0};
+    float times[SG_APART_MAX + 1] = {0};
+    int n = p->ops->bare ? 0 : sg_apart_terms(w, p->x + (size_t)m * p->x_stride, j0, column, times);
+    if (w->bias) {
+        column[n] = w->bias + j0;
+        times[n++] = 1;
+    }
+    if (n || q->job->add)
+        p->row->join(q->out[m] + j0, sum + j0, column, times, n, j1 - j0, q->job->add);
 }
 
 /* Rows [row0, row1) of a refined layer: both terms as rows of one call, then their sum. */
@@ -204,7 +223,7 @@ static void mul_refined(const mul_pass *p, const part *q, int tile0, int tile1, 
     w->kernel->mul(out, rows, 2 * nrow, w->packed, tile0, tile1, w->n, w->k);
     for (int m = 0; m < nrow; m++) {
         p->row->add(out[m] + j0, out[nrow + m] + j0, j1 - j0, 1);
-        finish(p, q, q->out[row0 + m], out[m], j0, j1);
+        finish(p, q, row0 + m, out[m], j0, j1);
     }
 }
 
@@ -224,7 +243,7 @@ static void mul_range(const mul_pass *p, const part *q, int tile0, int tile1, in
     else
         w->kernel->mul(out, p->rows + row0, nrow, w->packed, tile0, tile1, w->n, w->k);
     for (int m = 0; m < nrow; m++)
-        finish(p, q, q->out[row0 + m], out[m], j0, j1);
+        finish(p, q, row0 + m, out[m], j0, j1);
 }
 
 static void mul_task(void *arg, int task, int worker)
@@ -302,7 +321,7 @@ static int tiles_in_task(const sg_linear *w, int total_tiles, int nrow, int nwor
 /* The jobs that take x in form `act` (every job on the exact path).  `memory` holds the rows and pointers. */
 static void run_form(sg_ops *ops, sg_act act, const float *x, size_t x_stride, int nrow, const sg_linear_job *jobs, int njob)
 {
-    mul_pass p = {.exact = ops->exact, .row = sg_row_kernel_find(ops->isa), .nrow = nrow, .ops = ops};
+    mul_pass p = {.exact = ops->exact, .row = sg_row_kernel_find(ops->isa), .nrow = nrow, .x = x, .x_stride = x_stride, .ops = ops};
     int total_tiles = 0, k = 0, nterm = 1;
     for (int i = 0; i < njob; i++)
         if (ops->exact || jobs[i].w->kernel->act == act) {
@@ -321,7 +340,8 @@ static void run_form(sg_ops *ops, sg_act act, const float *x, size_t x_stride, i
     for (int m = 0; m < nterm * nrow; m++)
         rows[m] = direct ? (const void *)(x + (size_t)m * x_stride) : memory + (size_t)m * row_bytes;
     if (!direct) {
-        act_pass a = {ops->isa, act, x, x_stride, row_bytes, memory, nrow, k, sg_ops_row_step(ops, nrow, nterm * k), nterm == 2, ops};
+        const int step = sg_ops_row_step(ops, nrow, nterm * k);
+        act_pass a = {ops->isa, act, x, x_stride, row_bytes, memory, nrow, k, step, nterm == 2, p.part[0].job->w, ops};
         sg_ops_run(ops, "quantise", 0, act_task, &a, (nrow + a.step - 1) / a.step);
     }
 
@@ -329,6 +349,7 @@ static void run_form(sg_ops *ops, sg_act act, const float *x, size_t x_stride, i
     p.rows = rows;
     for (int i = 0; i < p.npart; i++) {
         part *q = &p.part[i];
+        SG_ASSERT(q->job->w->napart == p.part[0].job->w->napart); /* layers that are called together were shown together */
         q->out = (float **)(void *)(rows + (size_t)(i + nterm) * (size_t)nrow);
         for (int m = 0; m < nrow; m++)
             q->out[m] = q->job->out + (size_t)m * q->job->out_stride;
@@ -351,6 +372,15 @@ void sg_op_linear(sg_ops *ops, const float *x, size_t x_stride, int nrow, const 
     }
     for (int act = 0; act < SG_ACT_END; act++)
         run_form(ops, (sg_act)act, x, x_stride, nrow, jobs, njob);
+    if (ops->survey)
+        sg_apart_choose(ops, x, x_stride, nrow, jobs, njob);
+}
+
+void sg_op_linear_bare(sg_ops *ops, const float *x, size_t x_stride, int nrow, const sg_linear_job *jobs, int njob)
+{
+    ops->bare = true;
+    sg_op_linear(ops, x, x_stride, nrow, jobs, njob);
+    ops->bare = false;
 }
 
 /* ---- embedding rows ------------------------------------------------------------------- */

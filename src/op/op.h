@@ -48,6 +48,8 @@ enum { SG_HEAD_DIM_MAX = 1024 };
 
 /* ---- linear layers ----------------------------------------------------------- */
 
+enum { SG_APART_MAX = 4 }; /* columns of a layer that are multiplied in float32 */
+
 typedef struct sg_linear {
     int n, k; /* out and in features */
     sg_dtype type;
@@ -58,6 +60,9 @@ typedef struct sg_linear {
     const float *bias; /* [n] or NULL; borrowed */
     bool precise;      /* see sg_linear_refine */
     const char *name;  /* in profiles (op/profile.h), or NULL; borrowed */
+    int napart;                /* see sg_ops_survey */
+    int32_t apart[SG_APART_MAX];
+    float *columns;            /* [napart][n], owned */
 } sg_linear;
 
 /* Prepare a weight: pack it (all workers) unless the context is exact, which keeps `stored` (borrowed;
@@ -80,6 +85,15 @@ size_t sg_linear_packed_bytes(const sg_ops *ops, sg_dtype type, int n, int k);
  * activations are float32. */
 void sg_linear_refine(sg_linear *w);
 
+/* Between begin and end, sg_op_linear also looks for columns of x that are far larger than their 31 neighbours in nearly all rows
+ * (trained models have some in most layers: one of 576 can have half of what a layer's 8-bit activations are off by, because it makes the
+ * scale of its block).  From then on such a column is left out of the 8 bits, and x[c] * W[:][c] is added to the results in float32:
+ * `columns` has W[:][c].  Which ones these are is a function of the weights and the rows that are shown; layers that are called together
+ * have the same ones and must be called together from then on.  The jobs' layers are changed although they are const, and memory is
+ * allocated: `end` says SG_E_NOMEM when there was not enough. */
+void sg_ops_survey_begin(sg_ops *ops);
+sg_status sg_ops_survey_end(sg_ops *ops, sg_error *err);
+
 /* Logits: out[nrow][w->n] from x[nrow][w->k] (strides in floats).  Where w is refined, the second term of the activations is added only to
  * tiles of 16 logits of which one lies within `window` of the largest of its row (or within a half, a quarter, ... of it, where those
  * would be more than one tile in 256): the others are tokens that are not drawn.  A row's bits depend on that row alone.  (A refined
@@ -96,6 +110,9 @@ typedef struct sg_linear_job {
 /* All jobs read the same x [nrow][k] (x_stride floats apart), which is quantised once: q, k, v together,
  * gate and up together.  The jobs' outputs must not overlap x or each other. */
 void sg_op_linear(sg_ops *ops, const float *x, size_t x_stride, int nrow, const sg_linear_job *jobs, int njob);
+
+/* The same but for what is multiplied apart, which sg_op_glu_of adds. */
+void sg_op_linear_bare(sg_ops *ops, const float *x, size_t x_stride, int nrow, const sg_linear_job *jobs, int njob);
 
 /* One row of an embedding table decoded to float32: out[r] = table[id[r]] * scale. */
 void sg_op_embed(sg_ops *ops, float *out, sg_dtype type, const void *table, int n, const int32_t *id, int nrow, float scale);
@@ -115,6 +132,10 @@ typedef enum sg_glu { SG_GLU_SILU, SG_GLU_GELU_TANH, SG_GLU_GELU, SG_GLU_OAI /* 
 /* out[r][i] = act(gate[r][i]) * up[r][i], n columns; out may be gate. */
 void sg_op_glu(sg_ops *ops, float *out, size_t out_stride, const float *gate, size_t gate_stride, const float *up,
                size_t up_stride, int nrow, int n, sg_glu kind);
+
+/* The same in place over the results of two layers that read x, by sg_op_linear_bare. */
+void sg_op_glu_of(sg_ops *ops, const sg_linear *wgate, const sg_linear *wup, float *gate, float *up, size_t stride, const float *x,
+                  size_t x_stride, int nrow, sg_glu kind);
 
 typedef enum sg_unary { SG_UNARY_GELU, SG_UNARY_GELU_TANH, SG_UNARY_SILU, SG_UNARY_TANH, SG_UNARY_RELU } sg_unary;
 void sg_op_unary(sg_ops *ops, float *x, size_t stride, int nrow, int n, sg_unary kind);
