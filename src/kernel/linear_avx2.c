@@ -270,15 +270,37 @@ INLINE void one_group(kind k, int MB, __m256 (*acc)[2], source s, const small_sc
         half_group(k, MB, acc, s, e, r, b, h);
 }
 
-/* What group b of eight rows of W ends with: [halves]. */
-INLINE void ends_of(sg_dtype type, ends *e, const uint8_t *tile, int b, int p)
+/* What 256 columns of nested types share, [p]. */
+typedef struct shared {
+    __m256 d[2], minus_min[2];
+} shared;
+
+INLINE void shared_of(sg_dtype type, shared *to, const uint8_t *tile, int b)
 {
     const sg_tile_form f = sg_tile_form_of(type);
+    const uint8_t *at = tile + (size_t)(b / 8) * (size_t)f.meta_bytes;
+    for (int p = 0; p < 2; p++) {
+        to->d[p] = load_half(at + p * 16);
+        to->minus_min[p] = f.min ? _mm256_xor_ps(load_half(at + 32 + p * 16), _mm256_set1_ps(-0.0f)) : to->d[p];
+    }
+}
+
+/* What group b of eight rows of W ends with: [halves]; `of`: of its 256 columns. */
+INLINE void ends_of(sg_dtype type, ends *e, const shared *of, const uint8_t *tile, int b, int p)
+{
+    const sg_tile_form f = sg_tile_form_of(type);
+    const uint8_t *small = tile + (size_t)(b / 8) * (size_t)f.meta_bytes + (f.min ? 64 : 32) + b % 8 * 16 * f.halves * (f.min ? 2 : 1) + p * 8;
 #pragma GCC unroll 2
     for (int h = 0; h < f.halves; h++) {
-        e[h].scale = f.fold ? load_half(tile + (size_t)(b / 8) * (size_t)f.meta_bytes + p * 16) : scale_of(type, tile, b, h, p);
+        if (f.nested)
+            e[h].scale = f.fold ? of->d[p] : _mm256_mul_ps(of->d[p], load_int8(small + h * 16));
+        else
+            e[h].scale = scale_of(type, tile, b, h, p);
         e[h].base = base_of(e[h].scale);
-        e[h].offset = f.min ? offset_of(type, tile, b, h, p) : e[h].scale;
+        if (f.min && f.nested)
+            e[h].offset = _mm256_mul_ps(of->minus_min[p], load_int8(small + 16 * f.halves + h * 16));
+        else
+            e[h].offset = f.min ? offset_of(type, tile, b, h, p) : e[h].scale;
         e[h].start = _mm256_set1_epi32(MAGIC);
     }
 }
@@ -311,7 +333,11 @@ INLINE void small_tile(sg_dtype type, int MB, __m256 (*acc)[2], const acts *r, c
     const uint8_t *planes = tile + sg_tile_meta_bytes(type, k);
     for (int m = 0; m < MB; m++)
         acc[m][0] = acc[m][1] = _mm256_setzero_ps();
+    shared of = {0};
     for (int b = 0; b < k / 32; b++) {
+        if (f.nested && b % 8 == 0)
+            shared_of(type, &of, tile, b);
+        IN_MEMORY(of);
         const source s = {.packed = true, .plane = planes + (size_t)b * (size_t)f.plane_bytes, .type = type, .table = table_of(type)};
         for (int z = 0; z < f.plane_bytes; z += 64)
             _mm_prefetch((const char *)s.plane + 2048 + z, _MM_HINT_T0);
@@ -319,7 +345,7 @@ INLINE void small_tile(sg_dtype type, int MB, __m256 (*acc)[2], const acts *r, c
         small_scales small[2];
 #pragma GCC unroll 2
         for (int p = 0; p < 2; p++) {
-            ends_of(type, e[p], tile, b, p);
+            ends_of(type, e[p], &of, tile, b, p);
             if (f.fold)
                 small[p] = small_scales_of(type, tile, b, p);
         }
@@ -386,16 +412,20 @@ INLINE void unpack(sg_dtype type, wide *w, const uint8_t *tile, int k, int b0, i
     const sg_tile_form f = sg_tile_form_of(type);
     const uint8_t *planes = tile + sg_tile_meta_bytes(type, k);
     __m256i table = table_of(type);
-    for (int g = 0; g < ngroup; g++)
+    shared of = {0};
+    for (int g = 0; g < ngroup; g++) {
+        if (f.nested && (g == 0 || (b0 + g) % 8 == 0))
+            shared_of(type, &of, tile, b0 + g);
         for (int p = 0; p < 2; p++) {
             const uint8_t *plane = planes + (size_t)(b0 + g) * (size_t)f.plane_bytes + 32 * p;
 #pragma GCC unroll 8
             for (int v = 0; v < 8; v++)
                 w->code[g][p][v] = codes(type, plane, v, table);
-            ends_of(type, w->ends[g][p], tile, b0 + g, p);
+            ends_of(type, w->ends[g][p], &of, tile, b0 + g, p);
             if (f.fold)
                 w->small[g][p] = small_scales_of(type, tile, b0 + g, p);
         }
+    }
 }
 
 INLINE void wide_rows(kind k, int MB, __m256 (*sums)[2], const wide *w, const acts *r, int ngroup)
