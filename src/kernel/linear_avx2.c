@@ -289,7 +289,8 @@ INLINE void shared_of(sg_dtype type, shared *to, const uint8_t *tile, int b)
 INLINE void ends_of(sg_dtype type, ends *e, const shared *of, const uint8_t *tile, int b, int p)
 {
     const sg_tile_form f = sg_tile_form_of(type);
-    const uint8_t *small = tile + (size_t)(b / 8) * (size_t)f.meta_bytes + (f.min ? 64 : 32) + b % 8 * 16 * f.halves * (f.min ? 2 : 1) + p * 8;
+    const uint8_t *small = tile + (size_t)(b / 8) * (size_t)f.meta_bytes + (f.min ? 64 : 32) + p * 8;
+    small += b % 8 * 16 * f.halves * (f.min ? 2 : 1);
 #pragma GCC unroll 2
     for (int h = 0; h < f.halves; h++) {
         if (f.nested)

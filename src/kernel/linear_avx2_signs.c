@@ -1,10 +1,11 @@
 /* kernel/linear_avx2_signs.c - linear layers with AVX2: levels of 8 bits and many rows of x.
  *
- * VPMADDUBSW wants one unsigned operand, and neither levels nor activations are.  Giving the activations the signs of the levels costs an
- * operation for each product (linear_avx2.c): product, sign, widening and addition, four for 32 columns and rows.  Here the unsigned operand
- * is |x|, and its sign goes to the weights once for all rows: of four columns of x only the signs matter, and in a vector of
- * [8 rows of W][4 columns] sums of 16 bits are of columns 0, 1 and of columns 2, 3.  The sign of column 0, and that of column 2, is multiplied in
- * where sums are widened anyway (VPMADDWD).  What is left is whether the signs of columns 0 and 1 differ, and those of 2 and 3:
+ * VPMADDUBSW wants one unsigned operand, and neither levels nor activations are.  Giving the activations the signs of the levels costs
+ * an operation for each product (linear_avx2.c): product, sign, widening and addition, four for 32 columns and rows.  Here the unsigned
+ * operand is |x|, and its sign goes to the weights once for all rows: of four columns of x only the signs matter, and in a vector of
+ * [8 rows of W][4 columns] sums of 16 bits are of columns 0, 1 and of columns 2, 3.  The sign of column 0, and that of column 2, is
+ * multiplied in where sums are widened anyway (VPMADDWD).  What is left is whether the signs of columns 0 and 1 differ, and those of
+ * 2 and 3:
  *
  *     unpacked:  [group][vector of 4 columns][4 versions][4 times 8 rows of W]      columns 1, 3, none or both with the other sign
  *     a row's panel:  |x| [32] | sign [16] (of columns 0, 2, 4, ...) | where the version begins [8] | start | scale
