@@ -57,24 +57,41 @@ static size_t score_bytes(int nquery, int dk)
 #define HIGH _mm512_set1_epi32((int)0xffff0000)
 
 /* Upper halves of a (lower half of the result's pairs) and of b. */
-VEC_INLINE __m512i pair_high(__m512i a, __m512i b) { return _mm512_ternarylogic_epi32(_mm512_srli_epi32(a, 16), b, HIGH, 0xf8); }
+VEC_INLINE __m512i pair_high(__m512i a, __m512i b)
+{
+    const __m512i up = _mm512_broadcast_i32x4(_mm_setr_epi8(2, 3, 0, 0, 6, 7, 0, 0, 10, 11, 0, 0, 14, 15, 0, 0));
+    return _mm512_mask_shuffle_epi8(b, 0x3333333333333333, a, up);
+}
 
 /* Lines of the hi and lo tiles for 16 pairs (a, b) of at most 16 bits. */
-VEC_INLINE void put_pairs(uint8_t *tile, v16 a, v16 b, const bool low)
+VEC_INLINE void put_pairs(uint8_t *tile, v16 a, v16 b)
 {
     __m512i x = _mm512_castps_si512(a), y = _mm512_castps_si512(b);
     _mm512_store_si512(tile, pair_high(x, y));
-    if (!low)
-        return;
     __m512i u = _mm512_castps_si512(v_sub(a, _mm512_castsi512_ps(_mm512_and_epi32(x, HIGH))));
     __m512i v = _mm512_castps_si512(v_sub(b, _mm512_castsi512_ps(_mm512_and_epi32(y, HIGH))));
     _mm512_store_si512(tile + TILE, pair_high(u, v));
 }
 
+/* A line of 16 pairs of the lower and the upper half of x: bfloat16 needs no more. */
+VEC_INLINE __m512i interleave(__m512i x)
+{
+    static const uint16_t pairs[32] = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
+                                       8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+    return _mm512_permutexvar_epi16(_mm512_loadu_si512(pairs), x);
+}
+
+/* The same of 16 values each at a and b (NULL: 0). */
+VEC_INLINE __m512i interleave_two(const uint16_t *a, const uint16_t *b)
+{
+    __m256i zero = _mm256_setzero_si256(), low = _mm256_loadu_si256((const void *)a);
+    return interleave(_mm512_inserti64x4(_mm512_castsi256_si512(low), b ? _mm256_loadu_si256((const void *)b) : zero, 1));
+}
+
 /* A line of a hi tile for 16 pairs of whole numbers up to 128. */
 VEC_INLINE void put_whole(uint8_t *tile, v16 a, v16 b)
 {
-    _mm512_store_si512(tile, _mm512_or_si512(_mm512_srli_epi32(_mm512_castps_si512(a), 16), _mm512_castps_si512(b)));
+    _mm512_store_si512(tile, pair_high(_mm512_castps_si512(a), _mm512_castps_si512(b)));
 }
 
 /* 32 neighbouring values of a row of an A tile, both terms rounded. */
@@ -118,26 +135,22 @@ static void finish(void) { SG_AMX_RELEASE(); }
         SG_AMX_STORE(3, ignored, 0);      \
     } while (0)
 
-/* Dimensions d and d + 1 of a group of keys for d = 0, 2, ...; GET(d) is the vector of dimension d. */
-#define KEY_PAIRS(GET, low)                                                                                     \
-    for (int d = 0; d < dk; d += 2) {                                                                           \
-        if (d % 32 == 0)                                                                                        \
-            STAY_AWAKE();                                                                                       \
-        __builtin_prefetch((const char *)next + (size_t)d * 32, 0, 2);                                          \
-        put_pairs(tile + (size_t)(d / 32) * step + (size_t)(d % 32 / 2) * 64, GET(d), GET(d + 1), low);         \
-    }
-
 /* The steps of a group lie `step` bytes apart. */
 VEC_INLINE void load_group(sg_dtype type, uint8_t *tile, const size_t step, float *scale, const void *stored, const void *next, int dk)
 {
     const uint16_t *h = stored;
-#define HALF(d) v_load_f16(h + (d) * SG_KV_GROUP)
-#define BRAIN(d) v_load_bf16(h + (d) * SG_KV_GROUP)
 #define BYTE(d) v_load_i8((const int8_t *)p + 32 + (d) * SG_KV_GROUP)
-    if (type == SG_F16)
-        KEY_PAIRS(HALF, true)
-    else if (type == SG_BF16)
-        KEY_PAIRS(BRAIN, false)
+    if (type != SG_Q8_0)
+        for (int d = 0; d < dk; d += 2) { /* dimensions d and d + 1 */
+            uint8_t *to = tile + (size_t)(d / 32) * step + (size_t)(d % 32 / 2) * 64;
+            if (d % 32 == 0)
+                STAY_AWAKE();
+            __builtin_prefetch((const char *)next + (size_t)d * 32, 0, 2);
+            if (type == SG_F16)
+                put_pairs(to, v_load_f16(h + d * SG_KV_GROUP), v_load_f16(h + (d + 1) * SG_KV_GROUP));
+            else
+                _mm512_store_si512(to, interleave(_mm512_loadu_si512(h + d * SG_KV_GROUP)));
+        }
     else
         for (int b = 0; b < dk / 32; b++) {
             const uint8_t *p = (const uint8_t *)stored + (size_t)b * 544, *ahead = (const uint8_t *)next + (size_t)b * 544;
@@ -178,9 +191,9 @@ VEC_INLINE void load_two(sg_dtype type, uint8_t *tile, const uint8_t *a, const u
     const uint16_t *x = (const void *)a, *y = (const void *)b;
     for (int d = 0; d < dv; d += 16)
         if (type == SG_F16)
-            put_pairs(tile + (size_t)(d / 16) * PAIR, v_load_f16(x + d), b ? v_load_f16(y + d) : v_zero(), true);
+            put_pairs(tile + (size_t)(d / 16) * PAIR, v_load_f16(x + d), b ? v_load_f16(y + d) : v_zero());
         else
-            put_pairs(tile + (size_t)(d / 16) * TILE, v_load_bf16(x + d), b ? v_load_bf16(y + d) : v_zero(), false);
+            _mm512_store_si512(tile + (size_t)(d / 16) * TILE, interleave_two(x + d, b ? y + d : NULL));
 }
 
 /* Sixteen values become the first (and the second is 0) or the second of the pairs of a line of the hi and lo tiles. */
@@ -353,13 +366,13 @@ static void product(float *c, size_t stride, bool join, a_tiles a, const uint8_t
  * exponent's 127; sixteenths from a table; the rest is below half a sixteenth and needs two multiply-adds. */
 VEC_INLINE v16 exp2_of(v16 x)
 {
-    static const float sixteenth[16] = {1.0f,       1.0442737f, 1.0905077f, 1.1387886f, 1.1892071f, 1.2418578f, 1.2968396f, 1.3542556f,
-                                        1.4142135f, 1.4768262f, 1.5422108f, 1.6104903f, 1.6817929f, 1.7562522f, 1.8340081f, 1.9152066f};
+    static const uint32_t sixteenth[16] = {0x000000, 0x05aac3, 0x0b95c2, 0x11c3d3, 0x1837f0, 0x1ef532, 0x25fed7, 0x2d583f,
+                                           0x3504f3, 0x3d08a4, 0x45672a, 0x4e248c, 0x5744fd, 0x60ccdf, 0x6ac0c7, 0x75257d};
     const v16 round = v_set(12582912.0f + 127 * 16);
-    const __m512i exponent = _mm512_set1_epi32(0x7f800000), one = _mm512_castps_si512(v_set(1.0f));
-    v16 n = v_add(x, round), r = v_sub(x, v_sub(n, round));
+    const __m512i exponent = _mm512_set1_epi32(0x7f800000);
+    v16 n = v_add(x, round), r = _mm512_reduce_ps(x, 0);
     __m512i bits = _mm512_castps_si512(n);
-    __m512i part = _mm512_andnot_si512(one, _mm512_castps_si512(_mm512_permutexvar_ps(bits, v_load(sixteenth)))); /* without exponent */
+    __m512i part = _mm512_permutexvar_epi32(bits, _mm512_loadu_si512(sixteenth));
     v16 whole = _mm512_castsi512_ps(_mm512_ternarylogic_epi32(part, _mm512_slli_epi32(bits, 19), exponent, 0xf8));
     v16 p = v_mul(r, v_fma(r, v_set(9.3838479e-4f), v_set(4.3324240e-2f)));
     return _mm512_maskz_fmadd_ps(_mm512_cmp_ps_mask(x, v_set(-2016.0f), _CMP_GE_OQ), whole, p, whole);
@@ -543,6 +556,16 @@ static int flow_product(flow_step *to, float *c, size_t stride, bool join, a_til
     return nstep;
 }
 
+/* Probabilities p of the block from i0 on with all values. */
+static int flow_values(flow_step *to, const sg_attention_chunk *c, int i0, const float *p, size_t unit)
+{
+    int n = 0;
+    for (int d = 0; d < c->dv; d += 64)
+        n += flow_product(to + n, c->acc + (size_t)i0 * (size_t)c->dv + d, (size_t)c->dv * sizeof(float), true, probabilities_at(p),
+                          (const uint8_t *)c->v + (size_t)(d / 16) * unit, (size_t)(c->dv / 16) * unit, 2);
+    return n;
+}
+
 /* Quarter q of a step. */
 VEC_INLINE void flow_quarter(const flow_step *s, const int q, const bool low)
 {
@@ -611,19 +634,18 @@ VEC_INLINE void flow_any(const sg_attention_chunk *c, int i0, int nrow, float *s
 /* f16 and bf16, values in whole 64 dimensions, at most FLOW_DIM of keys and values. */
 VEC_INLINE void flow_of(const sg_attention_chunk *c, const bool low)
 {
-    int nblock = (c->to - c->from + BLOCK - 1) / BLOCK, nstep = steps_of(c->dk), nv = c->dv / 64;
-    const size_t v_step = (size_t)nv * 4 * (low ? PAIR : TILE), wide = (size_t)c->dv * sizeof(float);
+    int nblock = (c->to - c->from + BLOCK - 1) / BLOCK, nstep = steps_of(c->dk);
+    const size_t unit = low ? PAIR : TILE;
     flow_step step[FLOW_STEPS];
     for (int b = -1; b <= nblock; b++) {
         int n = 0, i0 = c->from + b * BLOCK, nrow = b < 0 || b == nblock ? 0 : c->to - i0 < BLOCK ? c->to - i0 : BLOCK;
         float *s = c->s + (b & 1) * SCORES, *other = c->s + (~b & 1) * SCORES; /* of the block before, then of the next */
-        for (int d = 0; d < nv && b > 0; d++)
-            n += flow_product(step + n, c->acc + (size_t)(i0 - BLOCK) * (size_t)c->dv + d * 64, wide, true, probabilities_at(other),
-                              (const uint8_t *)c->v + (size_t)d * (v_step / (size_t)nv), v_step, 2);
+        if (b > 0)
+            n += flow_values(step, c, i0 - BLOCK, other, unit);
         if (b + 1 < nblock)
             n += flow_product(step + n, other, 256, false,
-                              queries_at((const uint8_t *)c->queries + (size_t)((i0 + BLOCK) / BLOCK * nstep) * PAIR), c->k,
-                              v_step / (size_t)nv, nstep);
+                              queries_at((const uint8_t *)c->queries + (size_t)((i0 + BLOCK) / BLOCK * nstep) * PAIR), c->k, 4 * unit,
+                              nstep);
         if (nrow == BLOCK && n == 2)
             flow_block(c, i0, s, step, low, 8);
         else if (nrow == BLOCK && n == 4)
@@ -637,12 +659,17 @@ VEC_INLINE void flow_of(const sg_attention_chunk *c, const bool low)
     }
 }
 
+static bool flows(const sg_attention_chunk *c)
+{
+    return c->dv % 64 == 0 && c->dk <= FLOW_DIM && c->dv <= FLOW_DIM && (c->type == SG_F16 || c->type == SG_BF16);
+}
+
 static void chunk(const sg_attention_chunk *c)
 {
     clear_rest(c->type, c->v, c->n, c->dv);
-    if (c->dv % 64 == 0 && c->dk <= FLOW_DIM && c->dv <= FLOW_DIM && c->type == SG_F16) {
+    if (flows(c) && c->type == SG_F16) {
         flow_of(c, true);
-    } else if (c->dv % 64 == 0 && c->dk <= FLOW_DIM && c->dv <= FLOW_DIM && c->type == SG_BF16) {
+    } else if (flows(c)) {
         flow_of(c, false);
     } else {
         for (int i = c->from; i < c->to; i += BLOCK) {
@@ -726,9 +753,141 @@ VEC_INLINE void few_of(const sg_attention_chunk *c, const sg_attention_place *p,
     few_values(c, p, type);
 }
 
+/* ---- few queries in a flow -------------------------------------------------------------------- */
+
+/* Keys and values are brought into tiles by vectors while tiles multiply what is there already; one B tile's products take 5 ns
+ * whatever the number of queries, and wait for one another, which nobody sees here.
+ *
+ *     vectors    keys of chunk c          | values of c, first half | second half, softmax of c | keys of c + 1
+ *     tiles      P V of the chunk before  | Q K of c                |                           | P V of c
+ */
+typedef struct flow_dealer {
+    const flow_step *step;
+    int n, done; /* quarters */
+} flow_dealer;
+
+/* Quarters up to i of n parts of the work. */
+VEC_INLINE void flow_deal(flow_dealer *f, int i, int n, const bool low)
+{
+    for (; f->done < f->n && f->done * n < f->n * i; f->done++) {
+        const flow_step *s = f->step + f->done / 4;
+        switch (f->done % 4) {
+        case 0:
+            flow_quarter(s, 0, low);
+            break;
+        case 1:
+            flow_quarter(s, 1, low);
+            break;
+        case 2:
+            flow_quarter(s, 2, low);
+            break;
+        default:
+            flow_quarter(s, 3, low);
+        }
+    }
+}
+
+/* Products come often enough; stores do not. */
+#define STORES_AWAKE()                   \
+    do {                                 \
+        _Alignas(64) float ignored[16];  \
+        SG_AMX_STORE(5, ignored, 0);     \
+    } while (0)
+
+VEC_INLINE void few_keys(const sg_attention_chunk *c, const sg_attention_place *p, const sg_dtype type, flow_dealer *f)
+{
+    const size_t unit = unit_of(type);
+    int ngroup = (c->n + SG_KV_GROUP - 1) / SG_KV_GROUP, nslice = c->dk / 16, part = 0;
+    for (int g = 0; g < ngroup; g++) {
+        const uint16_t *h = p->k[g];
+        const char *next = p->next_k[g];
+        uint8_t *tile = (uint8_t *)c->k + (size_t)g * unit;
+        for (int i = 0; i < nslice; i++) {
+            uint8_t *to = tile + (size_t)(i / 2) * 4 * unit + (size_t)(i % 2) * 512;
+            for (int j = 0; j < 8; j++, h += 32, next += 64, to += 64) {
+                __builtin_prefetch(next, 0, 2);
+                if (type == SG_F16)
+                    put_pairs(to, v_load_f16(h), v_load_f16(h + 16));
+                else
+                    _mm512_store_si512(to, interleave(_mm512_loadu_si512(h)));
+            }
+            flow_deal(f, ++part, ngroup * nslice, type == SG_F16);
+            if (part % 4 == 0)
+                STORES_AWAKE();
+        }
+        for (size_t t = 0; t < unit && c->dk % 32; t += TILE)
+            memset(tile + (size_t)(nslice / 2) * 4 * unit + t + 512, 0, 512);
+    }
+}
+
+/* Line t of 32 of the tiles of values: positions i and i + 16. */
+VEC_INLINE void few_line(const sg_attention_chunk *c, const sg_attention_place *p, const sg_dtype type, int t)
+{
+    const size_t unit = unit_of(type), ntile = (size_t)c->dv / 16, row = (size_t)(t % 16) * p->v_row_bytes;
+    const int g = t / 16 * 2, i = g * 16 + t % 16;
+    uint8_t *tile = (uint8_t *)c->v + (size_t)(t / 16) * ntile * unit + (size_t)(t % 16) * 64;
+    if (i >= c->n) {
+        for (size_t d = 0; d < ntile * unit; d += TILE)
+            _mm512_store_si512(tile + d, _mm512_setzero_si512());
+        return;
+    }
+    const bool two = i + 16 < c->n;
+    const char *next = (const char *)p->next_v[two ? g + t % 16 / 8 : g] + (size_t)(t % (two ? 8 : 16)) * (two ? 2 : 1) * p->v_row_bytes;
+    for (size_t d = 0; d < (two ? 2 : 1) * p->v_row_bytes; d += 64)
+        __builtin_prefetch(next + d, 0, 2);
+    const uint16_t *a = (const void *)((const uint8_t *)p->v[g] + row);
+    const uint16_t *b = two ? (const void *)((const uint8_t *)p->v[g + 1] + row) : NULL;
+    for (size_t d = 0; d < ntile; d++, tile += unit, a += 16) {
+        if (type == SG_F16)
+            put_pairs(tile, v_load_f16(a), b ? v_load_f16(b + d * 16) : v_zero());
+        else
+            _mm512_store_si512(tile, interleave_two(a, b ? b + d * 16 : NULL));
+    }
+}
+
+VEC_INLINE void few_flow_of(const sg_attention_chunk *c, const sg_attention_place *p, const sg_dtype type)
+{
+    enum { LINES = 2 * BLOCK, SOFT_FROM = 18 };
+    const size_t unit = unit_of(type);
+    flow_step step[FLOW_STEPS];
+    float *s = c->s + (c->turn & 1) * SCORES;
+    flow_dealer f = {step, c->turn ? 4 * flow_values(step, c, 0, c->s + (~c->turn & 1) * SCORES, unit) : 0, 0};
+    few_keys(c, p, type, &f);
+    f = (flow_dealer){step, 4 * flow_product(step, s, 256, false, queries_at(c->queries), c->k, 4 * unit, steps_of(c->dk)), 0};
+    for (int t = 0, i = 0; t < LINES; t++) {
+        few_line(c, p, type, t);
+        if (t % 2)
+            flow_deal(&f, t + 1, LINES / 2, type == SG_F16);
+        if (t % 8 == 7)
+            STORES_AWAKE();
+        for (; t >= SOFT_FROM && i * (LINES - SOFT_FROM) < c->to * (t + 1 - SOFT_FROM); i++)
+            soften_row(c, i, s + i * SG_KV_CHUNK, false);
+    }
+}
+
+/* Keys and values of a chunk in tiles fit the first level cache. */
+static bool few_flows(const sg_attention_chunk *c) { return c->dk <= 64 && c->dv == 64 && c->type != SG_Q8_0; }
+
+/* The values of the last chunk. */
+static void few_rest(const sg_attention_chunk *c)
+{
+    flow_step step[FLOW_STEPS];
+    if (!few_flows(c) || !c->turn)
+        return;
+    flow_dealer f = {step, 4 * flow_values(step, c, 0, c->s + (~c->turn & 1) * SCORES, unit_of(c->type)), 0};
+    if (c->type == SG_F16)
+        flow_deal(&f, 1, 1, true);
+    else
+        flow_deal(&f, 1, 1, false);
+}
+
 static void few(const sg_attention_chunk *c, const sg_attention_place *p)
 {
-    if (c->type == SG_F16)
+    if (few_flows(c) && c->type == SG_F16)
+        few_flow_of(c, p, SG_F16);
+    else if (few_flows(c))
+        few_flow_of(c, p, SG_BF16);
+    else if (c->type == SG_F16)
         few_of(c, p, SG_F16);
     else if (c->type == SG_BF16)
         few_of(c, p, SG_BF16);
@@ -748,4 +907,5 @@ const sg_attention_kernel sg_attention_kernel_amx = {
     .load_v = load_v,
     .chunk = chunk,
     .few = few,
+    .few_rest = few_rest,
 };

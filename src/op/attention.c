@@ -179,6 +179,7 @@ typedef struct scratch {
     float *s, *acc, *total; /* scores; [queries][dv] of the span, of all spans */
     float sum[QUERIES * 16], most[QUERIES], total_sum[QUERIES], total_most[QUERIES], slope[QUERIES];
     int first[QUERIES], end[QUERIES], row[QUERIES], head[QUERIES];
+    int turn; /* chunks of the span that the kernel's `few` took */
     struct {
         int first, end;
     } see[QUERIES]; /* positions that the query sees */
@@ -256,15 +257,49 @@ static void load_values(const attention_job *j, const int32_t *table, int head, 
 /* The kernel loads for itself, from blocks that hold whole groups. */
 static void run_few(const attention_job *j, const int32_t *table, int head, int c, int ahead, const sg_attention_chunk *chunk)
 {
-    sg_attention_place p = {.v_row_bytes = j->kv->v_row_bytes};
-    for (int i = 0; i < chunk->n; i += SG_KV_GROUP) {
-        run r = run_at(j, table, c, i, chunk->n, ahead);
-        p.k[i / SG_KV_GROUP] = k_row(j->kv, r.block, head, r.offset);
-        p.v[i / SG_KV_GROUP] = v_row(j->kv, r.block, head, r.offset);
-        p.next_k[i / SG_KV_GROUP] = k_row(j->kv, r.next, head, r.next_offset);
-        p.next_v[i / SG_KV_GROUP] = v_row(j->kv, r.next, head, r.next_offset);
+    const sg_kv_layer *kv = j->kv;
+    int later = c + SG_KV_CHUNK < ahead ? c + SG_KV_CHUNK : c, block = c / kv->block, at = c % kv->block, next = later / kv->block;
+    int next_at = later % kv->block;
+    sg_attention_place p = {.v_row_bytes = kv->v_row_bytes};
+    for (int i = 0, g = 0; i < chunk->n; i += SG_KV_GROUP, g++) {
+        p.k[g] = k_row(kv, table[block], head, at);
+        p.v[g] = v_row(kv, table[block], head, at);
+        if (later + i < ahead) { /* there are no blocks beyond; the last group before is asked for again */
+            p.next_k[g] = k_row(kv, table[next], head, next_at);
+            p.next_v[g] = v_row(kv, table[next], head, next_at);
+        } else {
+            p.next_k[g] = p.next_k[g - 1];
+            p.next_v[g] = p.next_v[g - 1];
+        }
+        if ((at += SG_KV_GROUP) == kv->block)
+            at = 0, block++;
+        if ((next_at += SG_KV_GROUP) == kv->block)
+            next_at = 0, next++;
     }
     j->kernel->few(chunk, &p);
+}
+
+/* What is the same for all chunks of a span. */
+static sg_attention_chunk chunk_of(const attention_job *j, int nquery, scratch *s)
+{
+    return (sg_attention_chunk){.type = j->kv->type,
+                                .to = nquery,
+                                .dk = j->kv->dk,
+                                .dv = j->kv->dv,
+                                .q = s->q,
+                                .queries = s->queries,
+                                .k = s->k,
+                                .v = s->v,
+                                .first = s->first,
+                                .end = s->end,
+                                .slope = j->a->alibi ? s->slope : NULL,
+                                .scale = j->a->scale,
+                                .softcap = j->a->softcap,
+                                .most = s->most,
+                                .sum = s->sum,
+                                .acc = s->acc,
+                                .s = s->s,
+                                .turn = s->turn};
 }
 
 /* All queries against positions [c, end) of a chunk. */
@@ -284,31 +319,16 @@ static void run_chunk(const attention_job *j, const int32_t *table, int kv_head,
     if (from >= to)
         return;
     bool few = j->kernel->few && nquery <= 16;
-    sg_attention_chunk chunk = {.type = j->kv->type,
-                                .from = from / 16 * 16,
-                                .to = (to + 15) / 16 * 16 < nquery ? (to + 15) / 16 * 16 : nquery,
-                                .dk = j->kv->dk,
-                                .dv = j->kv->dv,
-                                .n = n,
-                                .base = c,
-                                .q = s->q,
-                                .queries = s->queries,
-                                .k = s->k,
-                                .v = s->v,
-                                .first = s->first,
-                                .end = s->end,
-                                .slope = j->a->alibi ? s->slope : NULL,
-                                .scale = j->a->scale,
-                                .softcap = j->a->softcap,
-                                .most = s->most,
-                                .sum = s->sum,
-                                .acc = s->acc,
-                                .s = s->s};
+    sg_attention_chunk chunk = chunk_of(j, nquery, s);
+    chunk.n = n;
+    chunk.base = c;
     if (few) {
-        chunk.from = 0;
         run_few(j, table, kv_head, c, end, &chunk);
+        s->turn++;
         return;
     }
+    chunk.from = from / 16 * 16;
+    chunk.to = (to + 15) / 16 * 16 < nquery ? (to + 15) / 16 * 16 : nquery;
     load_keys(j, table, kv_head, c, n, end, s);
     load_values(j, table, kv_head, c, n, end, s->v);
     j->kernel->chunk(&chunk);
@@ -375,8 +395,13 @@ static void run_span(const attention_job *j, const unit *u, int kv_head, int spa
     hi = hi < (span + 1) * SPAN ? hi : (span + 1) * SPAN;
     memset(s->sum, 0, (size_t)nquery * 16 * sizeof(float));
     memset(s->acc, 0, (size_t)nquery * (size_t)dv * sizeof(float));
+    s->turn = 0;
     for (int c = lo / SG_KV_CHUNK * SG_KV_CHUNK; c < hi; c += SG_KV_CHUNK)
         run_chunk(j, table_of(j, j->list[u->at]), kv_head, c, hi, nquery, s);
+    if (s->turn) {
+        sg_attention_chunk chunk = chunk_of(j, nquery, s);
+        j->kernel->few_rest(&chunk);
+    }
     for (int i = 0; i < nquery; i++) {
         const float *acc = s->acc + (size_t)i * (size_t)dv;
         float sum = sum_lanes(s->sum + (size_t)i * 16);
