@@ -47,7 +47,8 @@ typedef struct sg_attention_chunk {
     float *sum;             /* [nquery][16] running sums, 0 at start; their sum over the lanes counts */
     float *acc;             /* [nquery][dv] running weighted sum of values, 0 at start */
     float *s;               /* scratch, scores_bytes */
-    int turn;               /* few: how many chunks it took since acc was 0 */
+    int turn;               /* few: how many calls came before this one, of any heads, since all acc were 0 */
+    float *acc_before;      /* few: acc of the call before */
 } sg_attention_chunk;
 
 /* Where the groups of 16 positions of a chunk are stored, and those of the chunk to ask for meanwhile (as load_k's `next`). */
@@ -84,9 +85,10 @@ typedef struct sg_attention_kernel {
     /* Scores, running softmax and weighted sum of values over one chunk. */
     void (*chunk)(const sg_attention_chunk *c);
     /* The same for up to 16 queries, from 0 on, with the loading of keys and values in it, a piece at a time: what they become
-     * stays in the first level cache until it is used.  k needs k_bytes, v v_bytes and at least 16 KiB; these and s are left as they are
-     * between calls for the same queries, since what a chunk adds to acc may be added in the next call only; few_rest, with the same
-     * queries and `turn` one more than at the last call, adds the last chunk's.  Both NULL: the kernel has no such way. */
+     * stays in the first level cache until it is used.  k needs k_bytes, v v_bytes and at least 16 KiB; these and s are left as
+     * they are between calls, since what a chunk adds to acc may be added in the next call only; few_rest, as if it were one more
+     * call, adds the last one's.  Calls of several heads may take turns: the same number of queries, seeing the same.
+     * Both NULL: the kernel has no such way. */
     void (*few)(const sg_attention_chunk *c, const sg_attention_place *p);
     void (*few_rest)(const sg_attention_chunk *c);
 } sg_attention_kernel;

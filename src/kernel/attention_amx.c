@@ -556,12 +556,12 @@ static int flow_product(flow_step *to, float *c, size_t stride, bool join, a_til
     return nstep;
 }
 
-/* Probabilities p of the block from i0 on with all values. */
-static int flow_values(flow_step *to, const sg_attention_chunk *c, int i0, const float *p, size_t unit)
+/* Probabilities p of the block whose sums are at acc with all values. */
+static int flow_values(flow_step *to, const sg_attention_chunk *c, float *acc, const float *p, size_t unit)
 {
     int n = 0;
     for (int d = 0; d < c->dv; d += 64)
-        n += flow_product(to + n, c->acc + (size_t)i0 * (size_t)c->dv + d, (size_t)c->dv * sizeof(float), true, probabilities_at(p),
+        n += flow_product(to + n, acc + d, (size_t)c->dv * sizeof(float), true, probabilities_at(p),
                           (const uint8_t *)c->v + (size_t)(d / 16) * unit, (size_t)(c->dv / 16) * unit, 2);
     return n;
 }
@@ -641,7 +641,7 @@ VEC_INLINE void flow_of(const sg_attention_chunk *c, const bool low)
         int n = 0, i0 = c->from + b * BLOCK, nrow = b < 0 || b == nblock ? 0 : c->to - i0 < BLOCK ? c->to - i0 : BLOCK;
         float *s = c->s + (b & 1) * SCORES, *other = c->s + (~b & 1) * SCORES; /* of the block before, then of the next */
         if (b > 0)
-            n += flow_values(step, c, i0 - BLOCK, other, unit);
+            n += flow_values(step, c, c->acc + (size_t)(i0 - BLOCK) * (size_t)c->dv, other, unit);
         if (b + 1 < nblock)
             n += flow_product(step + n, other, 256, false,
                               queries_at((const uint8_t *)c->queries + (size_t)((i0 + BLOCK) / BLOCK * nstep) * PAIR), c->k, 4 * unit,
@@ -851,7 +851,7 @@ VEC_INLINE void few_flow_of(const sg_attention_chunk *c, const sg_attention_plac
     const size_t unit = unit_of(type);
     flow_step step[FLOW_STEPS];
     float *s = c->s + (c->turn & 1) * SCORES;
-    flow_dealer f = {step, c->turn ? 4 * flow_values(step, c, 0, c->s + (~c->turn & 1) * SCORES, unit) : 0, 0};
+    flow_dealer f = {step, c->turn ? 4 * flow_values(step, c, c->acc_before, c->s + (~c->turn & 1) * SCORES, unit) : 0, 0};
     few_keys(c, p, type, &f);
     f = (flow_dealer){step, 4 * flow_product(step, s, 256, false, queries_at(c->queries), c->k, 4 * unit, steps_of(c->dk)), 0};
     for (int t = 0, i = 0; t < LINES; t++) {
@@ -874,7 +874,7 @@ static void few_rest(const sg_attention_chunk *c)
     flow_step step[FLOW_STEPS];
     if (!few_flows(c) || !c->turn)
         return;
-    flow_dealer f = {step, 4 * flow_values(step, c, 0, c->s + (~c->turn & 1) * SCORES, unit_of(c->type)), 0};
+    flow_dealer f = {step, 4 * flow_values(step, c, c->acc_before, c->s + (~c->turn & 1) * SCORES, unit_of(c->type)), 0};
     if (c->type == SG_F16)
         flow_deal(&f, 1, 1, true);
     else

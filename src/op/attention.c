@@ -2,7 +2,7 @@
  *
  *     positions   0 ........ 1024 ........ 2048 .... pos          spans of 1024, chunks of 64
  *     tile        rows that are handled together: neighbours of one sequence
- *     unit        (tile, KV heads, piece of the group, spans [a, b)), up to 32 or 256 query vectors
+ *     unit        (tile, KV heads, piece of the group, spans [a, b)), up to 32 or 256 query vectors of a head
  *
  *     for each span of the unit, from nothing:
  *         for each chunk of 64 positions that the tile sees:
@@ -18,6 +18,9 @@
  * That freedom is used twice.  A long context that would keep one worker busy while others wait is cut into a unit for
  * each span.  And sequences that decode behind the same blocks (a system prompt: kv/prefix.h) share a unit for each
  * span that all of them see whole: its keys and values are read and decoded once for all.
+ *
+ * Few queries (decoding) are limited by reading, and a block's heads are neighbours in memory: their units hold several KV
+ * heads, which meet each chunk in turn.
  *
  * Units go through the task table with their loads, prompts' tiles and single rows side by side.
  *
@@ -133,6 +136,7 @@ typedef struct attention_job {
     int queries;          /* of a unit at most */
     int piece;            /* query heads of a group that are handled at once */
     int heads;            /* KV heads of a unit */
+    int few_heads;        /* the same where queries are few */
     tile *tiles;
     unit *units;
     int32_t *list, nlist; /* rows, unit by unit */
@@ -179,7 +183,8 @@ typedef struct scratch {
     float *s, *acc, *total; /* scores; [queries][dv] of the span, of all spans */
     float sum[QUERIES * 16], most[QUERIES], total_sum[QUERIES], total_most[QUERIES], slope[QUERIES];
     int first[QUERIES], end[QUERIES], row[QUERIES], head[QUERIES];
-    int turn; /* chunks of the span that the kernel's `few` took */
+    int turn;      /* calls of the kernel's `few` in the span */
+    float *before; /* acc of the last one */
     struct {
         int first, end;
     } see[QUERIES]; /* positions that the query sees */
@@ -209,6 +214,13 @@ static scratch *scratch_of(const attention_job *j, int worker)
     s->acc = (float *)(void *)(p += k->score_bytes(j->queries, j->kv->dk));
     s->total = (float *)(void *)(p + up64((size_t)j->queries * (size_t)j->kv->dv * sizeof(float)));
     return s;
+}
+
+static bool are_few(const attention_job *j, int nquery) { return j->kernel->few && nquery <= 16; }
+
+static void *queries_of(const attention_job *j, int slot, scratch *s)
+{
+    return (unsigned char *)s->queries + (size_t)slot * (slot ? j->kernel->query_bytes(16, j->kv->dk) : 0);
 }
 
 /* ---- chunks and spans ------------------------------------------------------------------- */
@@ -254,19 +266,19 @@ static void load_values(const attention_job *j, const int32_t *table, int head, 
     }
 }
 
-/* The kernel loads for itself, from blocks that hold whole groups. */
-static void run_few(const attention_job *j, const int32_t *table, int head, int c, int ahead, const sg_attention_chunk *chunk)
+/* The kernel loads for itself, from blocks that hold whole groups; then it is the turn of head `then` of positions from `later` on. */
+static void run_few(const attention_job *j, const int32_t *table, int head, int c, int then, int later, int end,
+                    const sg_attention_chunk *chunk)
 {
     const sg_kv_layer *kv = j->kv;
-    int later = c + SG_KV_CHUNK < ahead ? c + SG_KV_CHUNK : c, block = c / kv->block, at = c % kv->block, next = later / kv->block;
-    int next_at = later % kv->block;
+    int block = c / kv->block, at = c % kv->block, next = later / kv->block, next_at = later % kv->block;
     sg_attention_place p = {.v_row_bytes = kv->v_row_bytes};
     for (int i = 0, g = 0; i < chunk->n; i += SG_KV_GROUP, g++) {
         p.k[g] = k_row(kv, table[block], head, at);
         p.v[g] = v_row(kv, table[block], head, at);
-        if (later + i < ahead) { /* there are no blocks beyond; the last group before is asked for again */
-            p.next_k[g] = k_row(kv, table[next], head, next_at);
-            p.next_v[g] = v_row(kv, table[next], head, next_at);
+        if (later + i < end) { /* there are no blocks beyond */
+            p.next_k[g] = k_row(kv, table[next], then, next_at);
+            p.next_v[g] = v_row(kv, table[next], then, next_at);
         } else {
             p.next_k[g] = p.next_k[g - 1];
             p.next_v[g] = p.next_v[g - 1];
@@ -279,31 +291,33 @@ static void run_few(const attention_job *j, const int32_t *table, int head, int 
     j->kernel->few(chunk, &p);
 }
 
-/* What is the same for all chunks of a span. */
-static sg_attention_chunk chunk_of(const attention_job *j, int nquery, scratch *s)
+/* What is the same for all chunks of a span; heads beyond the first of the unit have their slots behind it. */
+static sg_attention_chunk chunk_of(const attention_job *j, int slot, int nquery, scratch *s)
 {
+    int i = slot * nquery;
     return (sg_attention_chunk){.type = j->kv->type,
                                 .to = nquery,
                                 .dk = j->kv->dk,
                                 .dv = j->kv->dv,
-                                .q = s->q,
-                                .queries = s->queries,
+                                .q = s->q + i,
+                                .queries = queries_of(j, slot, s),
                                 .k = s->k,
                                 .v = s->v,
                                 .first = s->first,
                                 .end = s->end,
-                                .slope = j->a->alibi ? s->slope : NULL,
+                                .slope = j->a->alibi ? s->slope + i : NULL,
                                 .scale = j->a->scale,
                                 .softcap = j->a->softcap,
-                                .most = s->most,
-                                .sum = s->sum,
-                                .acc = s->acc,
+                                .most = s->most + i,
+                                .sum = s->sum + (size_t)i * 16,
+                                .acc = s->acc + (size_t)i * (size_t)j->kv->dv,
                                 .s = s->s,
-                                .turn = s->turn};
+                                .turn = s->turn,
+                                .acc_before = s->before};
 }
 
-/* All queries against positions [c, end) of a chunk. */
-static void run_chunk(const attention_job *j, const int32_t *table, int kv_head, int c, int end, int nquery, scratch *s)
+/* All queries of `nhead` KV heads, more than one only when they are few, against positions [c, end) of a chunk. */
+static void run_chunk(const attention_job *j, const int32_t *table, int head0, int nhead, int c, int end, int nquery, scratch *s)
 {
     int n = end - c < SG_KV_CHUNK ? end - c : SG_KV_CHUNK, from = nquery, to = 0;
     for (int i = 0; i < nquery; i++) {
@@ -318,19 +332,23 @@ static void run_chunk(const attention_job *j, const int32_t *table, int kv_head,
     }
     if (from >= to)
         return;
-    bool few = j->kernel->few && nquery <= 16;
-    sg_attention_chunk chunk = chunk_of(j, nquery, s);
+    for (int i = 0; i < nhead && are_few(j, nquery); i++, s->turn++) {
+        sg_attention_chunk chunk = chunk_of(j, i, nquery, s);
+        int last = i + 1 == nhead, later = last && c + SG_KV_CHUNK < end ? c + SG_KV_CHUNK : c;
+        chunk.n = n;
+        chunk.base = c;
+        run_few(j, table, head0 + i, c, last ? head0 : head0 + i + 1, later, end, &chunk);
+        s->before = chunk.acc;
+    }
+    if (are_few(j, nquery))
+        return;
+    sg_attention_chunk chunk = chunk_of(j, 0, nquery, s);
     chunk.n = n;
     chunk.base = c;
-    if (few) {
-        run_few(j, table, kv_head, c, end, &chunk);
-        s->turn++;
-        return;
-    }
     chunk.from = from / 16 * 16;
     chunk.to = (to + 15) / 16 * 16 < nquery ? (to + 15) / 16 * 16 : nquery;
-    load_keys(j, table, kv_head, c, n, end, s);
-    load_values(j, table, kv_head, c, n, end, s->v);
+    load_keys(j, table, head0, c, n, end, s);
+    load_values(j, table, head0, c, n, end, s->v);
     j->kernel->chunk(&chunk);
 }
 
@@ -383,26 +401,27 @@ static float sum_lanes(const float *s)
     return t[0];
 }
 
-static void run_span(const attention_job *j, const unit *u, int kv_head, int span, int nquery, scratch *s)
+static void run_span(const attention_job *j, const unit *u, int head0, int nhead, int span, int nquery, scratch *s)
 {
-    int dv = j->kv->dv, lo = INT32_MAX, hi = 0;
+    int dv = j->kv->dv, lo = INT32_MAX, hi = 0, nall = nhead * nquery;
     for (int i = 0; i < nquery; i++) {
         lo = s->see[i].first < lo ? s->see[i].first : lo;
         hi = s->see[i].end > hi ? s->see[i].end : hi;
-        s->most[i] = -FLT_MAX;
     }
+    for (int i = 0; i < nall; i++)
+        s->most[i] = -FLT_MAX;
     lo = lo > span * SPAN ? lo : span * SPAN;
     hi = hi < (span + 1) * SPAN ? hi : (span + 1) * SPAN;
-    memset(s->sum, 0, (size_t)nquery * 16 * sizeof(float));
-    memset(s->acc, 0, (size_t)nquery * (size_t)dv * sizeof(float));
+    memset(s->sum, 0, (size_t)nall * 16 * sizeof(float));
+    memset(s->acc, 0, (size_t)nall * (size_t)dv * sizeof(float));
     s->turn = 0;
     for (int c = lo / SG_KV_CHUNK * SG_KV_CHUNK; c < hi; c += SG_KV_CHUNK)
-        run_chunk(j, table_of(j, j->list[u->at]), kv_head, c, hi, nquery, s);
+        run_chunk(j, table_of(j, j->list[u->at]), head0, nhead, c, hi, nquery, s);
     if (s->turn) {
-        sg_attention_chunk chunk = chunk_of(j, nquery, s);
+        sg_attention_chunk chunk = chunk_of(j, 0, nquery, s);
         j->kernel->few_rest(&chunk);
     }
-    for (int i = 0; i < nquery; i++) {
+    for (int i = 0; i < nall; i++) {
         const float *acc = s->acc + (size_t)i * (size_t)dv;
         float sum = sum_lanes(s->sum + (size_t)i * 16);
         if (u->parts) {
@@ -418,25 +437,32 @@ static void run_span(const attention_job *j, const unit *u, int kv_head, int spa
 
 /* ---- tasks --------------------------------------------------------------------------------- */
 
-/* One piece of the query heads of a KV head. */
-static void run_piece(const attention_job *j, const unit *u, int kv_head, int h0, int nh, scratch *s)
+/* One piece of the query heads of a KV head, or all those of several KV heads of few queries. */
+static void run_piece(const attention_job *j, const unit *u, int kv_head, int nhead, int h0, int nh, scratch *s)
 {
-    int nquery = u->n * nh, dv = j->kv->dv;
-    for (int i = 0; i < nquery; i++) {
-        s->row[i] = j->list[u->at + i / nh];
-        s->head[i] = h0 + i % nh;
+    int nquery = u->n * nh, nall = nhead * nquery, dv = j->kv->dv;
+    for (int i = 0; i < nall; i++) {
+        s->row[i] = j->list[u->at + i % nquery / nh];
+        s->head[i] = h0 + i / nquery * j->group + i % nh;
         s->q[i] = j->q + (size_t)s->row[i] * j->q_stride + (size_t)s->head[i] * (size_t)j->kv->dk;
         s->slope[i] = j->a->alibi ? j->a->alibi[s->head[i]] : 0;
         s->total_sum[i] = 0;
         visible(j, s->row[i], &s->see[i].first, &s->see[i].end);
     }
-    j->kernel->prepare(s->queries, s->q, nquery, j->kv->dk, j->a->scale);
+    for (int i = 0; i < nhead; i++)
+        j->kernel->prepare(queries_of(j, i, s), s->q + i * nquery, nquery, j->kv->dk, j->a->scale);
     for (int span = u->span0; span < u->span1; span++)
-        run_span(j, u, kv_head, span, nquery, s);
+        run_span(j, u, kv_head, nhead, span, nquery, s);
     j->kernel->finish();
-    for (int i = 0; i < nquery && !u->parts; i++)
+    for (int i = 0; i < nall && !u->parts; i++)
         put_out(j, j->out + (size_t)s->row[i] * j->out_stride + (size_t)s->head[i] * (size_t)dv, s->head[i], s->total_most[i],
                 s->total_sum[i], s->total + (size_t)i * (size_t)dv);
+}
+
+/* KV heads whose queries may take turns. */
+static int heads_at_once(const attention_job *j, int nrow)
+{
+    return are_few(j, nrow * j->group) && j->piece == j->group ? j->queries / 16 : 1;
 }
 
 static void attention_task(void *arg, int task, int worker)
@@ -444,9 +470,12 @@ static void attention_task(void *arg, int task, int worker)
     const attention_job *j = arg;
     const unit *u = &j->units[task];
     scratch *s = scratch_of(j, worker);
-    for (int head = u->head0; head < u->head1; head++)
+    int most = heads_at_once(j, u->n);
+    for (int head = u->head0, n; head < u->head1; head += n) {
+        n = u->head1 - head < most ? u->head1 - head : most;
         for (int h = 0; h < j->group; h += j->piece)
-            run_piece(j, u, head, head * j->group + h, j->group - h < j->piece ? j->group - h : j->piece, s);
+            run_piece(j, u, head, n, head * j->group + h, j->group - h < j->piece ? j->group - h : j->piece, s);
+    }
 }
 
 /* Join the parts of the tiles that have them. */
@@ -514,9 +543,15 @@ static void make_tiles(attention_job *j)
     }
 }
 
-static uint64_t unit_load(const attention_job *j, int nrow, int npos)
+static uint64_t head_load(const attention_job *j, int nrow, int npos)
 {
-    return sg_load_attention(nrow * j->group, npos, j->kv->dk, j->kv->dv) * (uint64_t)j->heads;
+    return sg_load_attention(nrow * j->group, npos, j->kv->dk, j->kv->dv);
+}
+
+/* KV heads of a unit. */
+static int heads_of(const attention_job *j, int nrow)
+{
+    return are_few(j, nrow * j->group) && j->few_heads > j->heads ? j->few_heads : j->heads;
 }
 
 static int positions(const attention_job *j, const tile *t, int span0, int span1)
@@ -547,13 +582,14 @@ static bool want_parts(attention_job *j, tile *t)
 
 static void add_units(attention_job *j, const unit *u, int npos)
 {
-    SG_ASSERT(j->nunit + (j->kv->nkv + j->heads - 1) / j->heads <= SG_TASKS_MAX);
-    for (int h = 0; h < j->kv->nkv; h += j->heads) {
+    int heads = heads_of(j, u->n);
+    SG_ASSERT(j->nunit + (j->kv->nkv + heads - 1) / heads <= SG_TASKS_MAX);
+    for (int h = 0; h < j->kv->nkv; h += heads) {
         unit *to = &j->units[j->nunit++];
         *to = *u;
         to->head0 = (int16_t)h;
-        to->head1 = (int16_t)(h + j->heads < j->kv->nkv ? h + j->heads : j->kv->nkv);
-        sg_tasks_add(&j->ops->tasks, unit_load(j, u->n, npos));
+        to->head1 = (int16_t)(h + heads < j->kv->nkv ? h + heads : j->kv->nkv);
+        sg_tasks_add(&j->ops->tasks, head_load(j, u->n, npos) * (uint64_t)(to->head1 - h));
     }
 }
 
@@ -625,42 +661,68 @@ static void share_spans(attention_job *j)
     }
 }
 
-static uint64_t tile_load(const attention_job *j, const tile *t) { return unit_load(j, t->n, positions(j, t, 0, t->span1)); }
+static uint64_t tile_load(const attention_job *j, const tile *t) { return head_load(j, t->n, positions(j, t, 0, t->span1)); }
 
-/* Whether the workers get even shares when no tile is cut into spans, which costs results in memory and a pass that joins them. */
-static bool even_uncut(attention_job *j)
+/* The tasks as they would be with every tile whole, or cut into spans; false when they are many. */
+static bool try_tasks(attention_job *j, bool cut)
 {
     enum { FEW = 64 };
     sg_tasks *tasks = &j->ops->tasks;
-    int nhead = j->kv->nkv / j->heads, nworker = j->ops->nworker;
-    uint64_t total = 0, most = 0;
-    if (tasks->n || j->ntile * nhead > FEW) /* many units are even anyway, or have large ones among them */
-        return false;
-    for (int i = 0; i < j->ntile * nhead; i++) {
-        sg_tasks_add(tasks, tile_load(j, &j->tiles[i / nhead]));
-        total += tile_load(j, &j->tiles[i / nhead]);
+    for (int i = 0; i < j->ntile; i++) {
+        const tile *t = &j->tiles[i];
+        int heads = heads_of(j, t->n);
+        for (int span = t->span0; span < t->span1; span = cut ? span + 1 : t->span1)
+            for (int h = 0; h < j->kv->nkv; h += heads) {
+                int n = j->kv->nkv - h < heads ? j->kv->nkv - h : heads;
+                if (tasks->n == FEW)
+                    return false;
+                sg_tasks_add(tasks, head_load(j, t->n, positions(j, t, span, cut ? span + 1 : t->span1)) * (uint64_t)n);
+            }
     }
+    return true;
+}
+
+/* Whether the workers get even shares; of many units (false) nobody knows, but they are even anyway, or have large ones among them. */
+static bool even(attention_job *j, bool cut)
+{
+    sg_tasks *tasks = &j->ops->tasks;
+    int nworker = j->ops->nworker;
+    uint64_t total = 0, most = 0;
+    if (tasks->n)
+        return false;
+    bool known = try_tasks(j, cut);
     sg_tasks_rank(tasks);
-    for (int w = 0; w < nworker; w++) {
+    for (int w = 0; w < nworker && known; w++) {
         uint64_t sum = 0;
         for (int i = 0; sg_tasks_dealt(nworker, w, i) < tasks->n; i++)
             sum += sg_tasks_load(tasks, (int)sg_tasks_dealt(nworker, w, i));
         most = sum > most ? sum : most;
+        total += sum;
     }
     sg_tasks_clear(tasks);
-    return most * (uint64_t)nworker <= total + total / 24;
+    return known && most * (uint64_t)nworker <= total + total / 24;
+}
+
+/* Heads of few queries in a unit: neighbours in memory, so as many as leave the workers even shares. */
+static void choose_heads(attention_job *j)
+{
+    int most = heads_at_once(j, 1);
+    j->few_heads = j->kv->nkv < most ? j->kv->nkv : most;
+    while (j->few_heads > 1 && j->ntile < 64 && !even(j, false) && !even(j, true))
+        j->few_heads /= 2;
 }
 
 static void make_units(attention_job *j)
 {
     uint64_t total = 0;
     for (int i = 0; i < j->ntile; i++)
-        total += tile_load(j, &j->tiles[i]) * (uint64_t)(j->kv->nkv / j->heads);
-    uint64_t large = even_uncut(j) ? UINT64_MAX : total / (uint64_t)(4 * j->ops->nworker);
+        total += tile_load(j, &j->tiles[i]) * (uint64_t)j->kv->nkv;
+    uint64_t large = even(j, false) ? UINT64_MAX : total / (uint64_t)(4 * j->ops->nworker);
     for (int i = j->ntile - 1; i >= 0; i--) {
         tile *t = &j->tiles[i];
         int from = t->shared > t->span0 ? t->shared : t->span0, left = SG_TASKS_MAX - j->nunit - (i + 1) * j->kv->nkv;
-        bool cut = j->ops->nworker > 1 && t->span1 - from > 1 && unit_load(j, t->n, positions(j, t, from, t->span1)) > large &&
+        uint64_t load = head_load(j, t->n, positions(j, t, from, t->span1)) * (uint64_t)heads_of(j, t->n);
+        bool cut = j->ops->nworker > 1 && t->span1 - from > 1 && load > large &&
                    (t->span1 - from) * j->kv->nkv < left && want_parts(j, t);
         for (int span = from; span < t->span1; span += cut ? 1 : t->span1 - from) {
             unit u = {.at = t->at, .n = t->n, .span0 = span, .span1 = cut ? span + 1 : t->span1, .parts = t->parts};
@@ -686,6 +748,7 @@ static void run_slab(attention_job *j)
     j->heads = 1; /* of a unit; more when there would be too many units */
     while ((int64_t)j->ntile * ((j->kv->nkv + j->heads - 1) / j->heads) > SG_TASKS_MAX / 2)
         j->heads *= 2;
+    choose_heads(j);
     if (j->heads == 1)
         share_spans(j);
     make_units(j);
