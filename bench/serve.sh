@@ -22,7 +22,7 @@
 set -eu
 [ $# -ge 3 ] || { sed -n '2,22s/^# \{0,1\}//p' "$0"; exit 2; }
 exec python3 - "$@" <<'PY'
-import datetime, http.client, json, os, socket, statistics, subprocess, sys, threading, time
+import datetime, http.client, json, os, socket, statistics, subprocess, sys, tarfile, tempfile, threading, time
 
 segue, model, traces = sys.argv[1:4]
 llama = sys.argv[4] if len(sys.argv) > 4 else None
@@ -34,6 +34,7 @@ BASELINES = ["prefill-first", "orca", "request", "chunked:128", "hybrid"]
 CAP_POLICIES = os.environ.get("CAP_POLICIES", "slo,static:128,prefill-first,orca,request,chunked:128,hybrid")
 CAP_TRACES = os.environ.get("CAP_TRACES", "ShareGPT/8,arXiv/8")
 SHAREGPT, ARXIV = "sharegpt_8k_lengths_llama2.csv", "arxiv_summarization_lengths_llama2.csv"
+SERVEGEN = "servegen-reason-deepseek-r1"
 
 
 def serve(*args):
@@ -304,7 +305,7 @@ def part_capacity():
 
 
 def simulated(title, f, scale, machine, policies, wanted):
-    rows = serve("--simulate", "--machine", machine, "--trace", f"{traces}/{f}", "--scale-lengths", str(scale), "--requests", str(SIM), "--capacity",
+    rows = serve("--simulate", "--machine", machine, "--trace", os.path.join(traces, f), "--scale-lengths", str(scale), "--requests", str(SIM), "--capacity",
                  *(["--delay", "2000"] if machine == "a100" else []), "--policy", ",".join(policies))
     for bound in ("strict", "relaxed"):
         capacity = {r["policy"]: r["simulated_qps"] for r in rows if r["slo"] == bound}
@@ -321,6 +322,10 @@ def part_sim():
     simulated("Azure conversations/8", "AzureLLMInferenceTrace_conv.csv", 8, "cpu", ["slo", *static], 0)
     simulated("Azure code/8", "AzureLLMInferenceTrace_code.csv", 8, "cpu", ["slo", *static], 0)
     simulated("Mooncake conversations/16", "mooncake_conversation_trace.jsonl", 16, "cpu", ["slo", *static], 0)
+    with tempfile.TemporaryDirectory() as folder:
+        with tarfile.open(f"{traces}/{SERVEGEN}.tar.gz") as archive:
+            archive.extractall(folder, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
+        simulated("ServeGen, reasoning/16", f"{folder}/reason/deepseek-r1", 16, "cpu", ["slo", *static], 0)
     print("\n### Capacity, requests a second (simulated: Mistral-7B on an A100, step times as published)\n\n| load | policies |\n|---|---|")
     c = simulated("ShareGPT", SHAREGPT, 1, "a100", ["slo", "static:256", "static:512", "static:1024", "prefill-first", "orca", "request", "chunked:512", "hybrid"], 0)
     order = [c.get(p) or 0 for p in ("slo", "static:512", "prefill-first", "orca", "request")]
