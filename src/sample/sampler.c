@@ -8,8 +8,8 @@
  * Drawing from a whole row, and finding about where top_k or top_p will end, so that only those that may stay become candidates, are
  * passes over the row (row.c).
  *
- * Masses are summed in double, in the order of the ids or the candidates, so that a token depends on nothing but the
- * arguments.
+ * Masses are summed in double, in the order of the candidates or, over a whole row, in one that its length alone decides (row.h), so
+ * that a token depends on nothing but the arguments.
  */
 #include "sample/sampler.h"
 
