@@ -9,6 +9,8 @@
 #include "base/pool.h"
 #include "base/utf8.h"
 
+#include <pthread.h>
+#include <sched.h>
 #include <sys/stat.h>
 #include <stdatomic.h>
 #include <unistd.h>
@@ -205,6 +207,49 @@ TEST(pool_runs_every_task_once)
     }
     sg_pool *p;
     CHECK_FAILS(sg_pool_open(&p, 0, &err), SG_E_ARGUMENT, "from 1 to 256");
+}
+
+/* Threads that spin beside the workers: units are done once, and everybody has his CPUs back at the end. */
+static void *spin(void *arg)
+{
+    while (!atomic_load((_Atomic bool *)arg))
+        ;
+    return NULL;
+}
+
+static void dawdle(void *arg, int task, int worker)
+{
+    for (volatile int i = 0; i < 100000; i++)
+        ;
+    tick(arg, task, worker);
+}
+
+TEST(a_pool_beside_busy_neighbours)
+{
+    enum { BUSY = 3 };
+    static tally t;
+    pthread_t busy[BUSY];
+    _Atomic bool quit = false;
+    cpu_set_t before, after;
+    CHECK_INT(pthread_getaffinity_np(pthread_self(), sizeof before, &before), 0);
+    for (int i = 0; i < BUSY; i++)
+        CHECK_INT(pthread_create(&busy[i], NULL, spin, &quit), 0);
+    for (int nworker = 2; nworker <= 5; nworker++) {
+        sg_pool *p;
+        CHECK_INT(sg_pool_open(&p, nworker, NULL), SG_OK);
+        for (int round = 0; round < 60; round++) {
+            memset(&t, 0, sizeof t);
+            sg_pool_run(p, dawdle, &t, 12);
+            for (int i = 0; i < 14; i++)
+                CHECK_INT(t.count[i], i < 12);
+            CHECK_INT(pthread_getaffinity_np(pthread_self(), sizeof after, &after), 0);
+            CHECK(CPU_EQUAL(&before, &after));
+        }
+        sg_pool_close(p);
+    }
+    atomic_store(&quit, true);
+    for (int i = 0; i < BUSY; i++)
+        CHECK_INT(pthread_join(busy[i], NULL), 0);
 }
 
 TEST(dtype_rows)
