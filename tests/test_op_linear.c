@@ -96,6 +96,45 @@ TEST(results_do_not_depend_on_batch_and_threads)
         }
 }
 
+/* One layer of 140 tiles and another of one, few rows, any number of workers: every column is written, with the bits of one worker. */
+TEST(shares_of_few_rows_cover_every_column)
+{
+    enum { WIDE = 2235, DEPTH = 256, ROWS = 15 };
+    static float x[ROWS * DEPTH], want[ROWS][WIDE + 1], have[ROWS][WIDE + 1];
+    sg_rng rng = {11};
+    unsigned char *stored = sg_alloc(sg_dtype_row_bytes(SG_Q6_K, DEPTH) * WIDE);
+    float *value = sg_alloc(sizeof(float) * WIDE * DEPTH);
+    CHECK(stored && value);
+    for (int i = 0; i < WIDE * DEPTH; i++)
+        value[i] = (float)(sg_rng_unit(&rng) - 0.5);
+    for (int i = 0; i < ROWS * DEPTH; i++)
+        x[i] = (float)(sg_rng_unit(&rng) - 0.5);
+    sg_quant_encode(SG_Q6_K, stored, value, WIDE, DEPTH, NULL);
+    for (int isa = 0; isa < SG_ISA_END; isa++)
+        for (int nthread = 1; sg_isa_available((sg_isa)isa) && nthread <= 9; nthread++) {
+            sg_ops_options o = {.nthread = nthread, .isa = (sg_isa)isa};
+            sg_ops *ops = NULL;
+            sg_linear wide, narrow;
+            CHECK(sg_ops_open(&ops, &o, NULL) == SG_OK && sg_ops_reserve(ops, ROWS, DEPTH, NULL) == SG_OK);
+            CHECK(sg_linear_init(&wide, ops, SG_Q6_K, WIDE - 5, DEPTH, stored, NULL, NULL) == SG_OK);
+            CHECK(sg_linear_init(&narrow, ops, SG_Q6_K, 5, DEPTH, stored, NULL, NULL) == SG_OK);
+            for (int nrow = nthread == 1 ? ROWS : 1; nrow <= ROWS; nrow += 7) {
+                float (*out)[WIDE + 1] = nthread == 1 ? want : have;
+                sg_linear_job jobs[] = {{&wide, out[0], WIDE + 1, false}, {&narrow, out[0] + WIDE - 5, WIDE + 1, false}};
+                memset(out, 0xff, sizeof want);
+                sg_op_linear(ops, x, DEPTH, nrow, jobs, 2);
+                for (int m = 0; m < nrow; m++)
+                    CHECK(memcmp(out[m], want[m], WIDE * sizeof(float)) == 0);
+                CHECK(out[0][WIDE - 1] == out[0][WIDE - 1]); /* 0xff is no number */
+            }
+            sg_linear_fini(&wide);
+            sg_linear_fini(&narrow);
+            sg_ops_close(ops);
+        }
+    sg_free(value);
+    sg_free(stored);
+}
+
 TEST(fast_path_agrees_with_exact_path)
 {
     for (int c = 0; c < 2 * SG_ISA_END; c++) {

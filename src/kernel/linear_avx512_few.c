@@ -7,9 +7,9 @@
  *     dot[m] += VPDPBUSD(codes v, x[m][4v .. 4v+3])  v = 0 .. 7
  *     acc[m]  = fma(dot[m] * scale, d[m], acc[m]);   minimum: acc[m] = fma(offset, sx[m], acc[m])
  *
- * One or two rows take four tiles side by side, three to six rows two: four streams from memory reach a quarter more than one
- * (as the probe's do), each broadcast serves all tiles, and what comes after a tile is the tiles NT further on, so that is what is
- * fetched ahead.
+ * One or two rows take four tiles at once, three to six rows two: four streams from memory reach a quarter more than one (as the probe's
+ * do), and each broadcast serves all tiles.  The streams lie a quarter of the call's tiles apart and run on from tile to tile: side by side
+ * they would have to begin anew with every four tiles, and the processor's own prefetcher follows a stream only after a while.
  */
 #include "kernel/linear_wide.h"
 
@@ -58,27 +58,22 @@ SG_INLINE void small_min(sg_dtype type, int MB, __m512 *acc, const uint8_t *cons
     }
 }
 
-/* What is fetched ahead: of each of NT tiles side by side, then of the tiles NT further on. */
+/* What is fetched ahead of each of NT streams. */
 enum { AHEAD_BYTES = 2048 };
 
 typedef struct ahead {
-    const char *at[4], *end[4];
-    size_t jump;
+    const char *at[4];
 } ahead;
 
-SG_INLINE ahead ahead_of(sg_dtype type, int NT, const sg_tile_view *t, int k, bool cold)
+SG_INLINE ahead ahead_of(int NT, const sg_tile_view *t, bool cold)
 {
-    const size_t bytes = sg_tile_bytes(type, k);
-    ahead f = {.jump = (size_t)(NT - 1) * bytes};
+    ahead f = {0};
 #pragma GCC unroll 4
     for (int i = 0; i < NT; i++) {
         const char *p = (const char *)t[i].meta;
         for (int z = 0; cold && z < AHEAD_BYTES; z += 64)
             _mm_prefetch(p + z, _MM_HINT_T0);
         f.at[i] = p + AHEAD_BYTES;
-        f.end[i] = p + bytes;
-        if (f.at[i] >= f.end[i])
-            f.at[i] += f.jump;
     }
     return f;
 }
@@ -93,8 +88,6 @@ SG_INLINE void ahead_group(sg_dtype type, int NT, ahead *f)
         for (int z = 0; z < bytes; z += 64)
             _mm_prefetch(f->at[i] + z, _MM_HINT_T0);
         f->at[i] += (bytes + 63) / 64 * 64;
-        if (f->at[i] >= f->end[i] && f->at[i] < f->end[i] + (bytes + 63) / 64 * 64)
-            f->at[i] += f->jump;
     }
 }
 
@@ -159,24 +152,24 @@ SG_INLINE void small_tiles(sg_dtype type, int NT, int MB, __m512 (*acc)[SMALL_RO
     }
 }
 
-/* NT tiles at once, as long as there are so many; returns the first that is left. */
+/* NT tiles at once, each from its own part of the range, as long as the parts are whole; returns the first tile that is left. */
 SG_INLINE int small_rows(sg_dtype type, int NT, int MB, float *const *out, const uint8_t *const *x, act_offsets at, const void *packed,
                          int tile0, int tile1, int n, int k)
 {
     __m512 acc[4][SMALL_ROWS];
     sg_tile_view t[4];
-    int tile = tile0;
-    for (; tile + NT <= tile1; tile += NT) {
+    const int part = (tile1 - tile0) / NT;
+    for (int tile = tile0; tile < tile0 + part; tile++) {
         for (int i = 0; i < NT; i++)
-            t[i] = sg_tile_view_of(type, packed, tile + i, k);
-        small_tiles(type, NT, MB, acc, x, at, t, k / 32, ahead_of(type, NT, t, k, tile == tile0));
+            t[i] = sg_tile_view_of(type, packed, tile + i * part, k);
+        small_tiles(type, NT, MB, acc, x, at, t, k / 32, ahead_of(NT, t, tile == tile0));
 #pragma GCC unroll 4
         for (int i = 0; i < NT; i++)
 #pragma GCC unroll 12
             for (int m = 0; m < MB; m++)
-                sg_store_tile_row(out[m], acc[i][m], tile + i, n);
+                sg_store_tile_row(out[m], acc[i][m], tile + i * part, n);
     }
-    return tile;
+    return tile0 + part * NT;
 }
 
 #define SMALL(MB, NT)                                                                                        \

@@ -29,6 +29,8 @@ sg_status sg_ops_open(sg_ops **out, const sg_ops_options *options, sg_error *err
     if (st == SG_OK)
         st = sg_tasks_init(&ops->tasks, SG_TASKS_MAX, err);
     if (st == SG_OK)
+        st = sg_ops_grow(ops, SG_SCRATCH_PIECES, sg_linear_piece_bytes(), err);
+    if (st == SG_OK)
         st = sg_ops_grow(ops, SG_SCRATCH_ATTENTION, sg_attention_plan_bytes(), err);
     if (st != SG_OK) {
         sg_ops_close(ops);

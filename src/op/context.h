@@ -12,6 +12,7 @@
 
 typedef enum sg_scratch_slot {
     SG_SCRATCH_ACT,     /* activation rows in a kernel's form, and pointers to rows (op/linear.c) */
+    SG_SCRATCH_PIECES,  /* tasks of few rows (op/linear.c); fixed size */
     SG_SCRATCH_EXPERTS, /* gathered rows and their results (op/experts.c) */
     SG_SCRATCH_ATTENTION, /* the plan and the results of spans (op/attention.c); fixed size */
     SG_SCRATCH_END,
@@ -47,7 +48,8 @@ struct sg_ops {
 void sg_ops_run(sg_ops *ops, const char *name, size_t bytes, sg_task_fn *fn, void *arg, int ntask);
 void sg_ops_run_tasks(sg_ops *ops, const char *name, size_t bytes, sg_task_fn *fn, void *arg, sg_tasks *tasks);
 
-/* Bytes of the attention slot. */
+/* Bytes of the slots of fixed size. */
+size_t sg_linear_piece_bytes(void);
 size_t sg_attention_plan_bytes(void);
 
 /* Make a slot at least that large; its contents are lost when it grows.  SG_E_NOMEM leaves it as it was. */

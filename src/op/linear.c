@@ -30,10 +30,15 @@ enum {
     NJOB = 8,         /* jobs in one call */
     ROW_CHUNK = 256,  /* rows in a task */
     TASK_TILES = 32,  /* tiles in a task at most: ROW_CHUNK * TASK_TILES * 16 floats are half of the scratch */
-    RUN_ROWS = 16,    /* fewer rows are bound by memory: a worker reads neighbours */
-    TASK_BYTES = 65536, /* packed bytes in a task at least, when there are few rows */
+    RUN_ROWS = 16,    /* fewer rows are bound by memory: a worker reads neighbours, in pieces of */
+    RUN_TILES = 128,  /* so many tiles at most, */
+    RUN_BYTES = 262144, /* or half of a share that is not smaller than this; */
+    PIECES_MAX = 4096,
+    LEAST_BYTES = 16384, /* below this, times the rows, sharing costs more than it brings */
+    TASK_BYTES = 4096,  /* packed bytes in a task of many rows at least */
 };
-_Static_assert(2 * ROW_CHUNK * TASK_TILES * SG_TILE * 4 <= SG_WORKER_BYTES, "a task's results fit the scratch, in two terms");
+_Static_assert(2 * ROW_CHUNK * TASK_TILES * SG_TILE * 4 <= SG_WORKER_BYTES && RUN_ROWS * RUN_TILES <= ROW_CHUNK * TASK_TILES,
+               "a task's results fit the scratch, in two terms");
 
 /* ---- weights ------------------------------------------------------------------ */
 
@@ -179,6 +184,12 @@ typedef struct part {
     int step, ntask; /* tiles in a task; tasks, row chunks included */
 } part;
 
+/* Tiles of one part for all rows: a task of few rows. */
+typedef struct piece {
+    const part *part;
+    int tile0, tile1;
+} piece;
+
 typedef struct mul_pass {
     bool exact;
     const sg_row_kernel *row;
@@ -187,6 +198,7 @@ typedef struct mul_pass {
     const float *x;
     size_t x_stride;
     part part[NJOB];
+    piece *piece; /* few rows: what tasks are; else NULL */
     sg_ops *ops;
 } mul_pass;
 
@@ -246,36 +258,93 @@ static void mul_range(const mul_pass *p, const part *q, int tile0, int tile1, in
         finish(p, q, row0 + m, out[m], j0, j1);
 }
 
+static int tiles_of(const sg_linear *w) { return (w->n + SG_TILE - 1) / SG_TILE; }
+
+static void mul_tiles(const mul_pass *p, const part *q, int tile0, int tile1, int row0, int row1, int worker)
+{
+    void (*mul)(const mul_pass *, const part *, int, int, int, int, float *) = q->job->w->precise ? mul_refined : mul_range;
+    mul(p, q, tile0, tile1, row0, row1, sg_ops_worker(p->ops, worker));
+}
+
+static void mul_piece(void *arg, int task, int worker)
+{
+    const mul_pass *p = arg;
+    const piece *u = &p->piece[task];
+    mul_tiles(p, u->part, u->tile0, u->tile1, 0, p->nrow, worker);
+}
+
 static void mul_task(void *arg, int task, int worker)
 {
     const mul_pass *p = arg;
     const part *q = p->part;
     while (task >= q->ntask)
         task -= q++->ntask;
-    int ntile = (q->job->w->n + SG_TILE - 1) / SG_TILE, nrange = (ntile + q->step - 1) / q->step;
+    int ntile = tiles_of(q->job->w), nrange = (ntile + q->step - 1) / q->step;
     int tile0 = task % nrange * q->step, tile1 = tile0 + q->step < ntile ? tile0 + q->step : ntile;
     int row0 = task / nrange * ROW_CHUNK, row1 = row0 + ROW_CHUNK < p->nrow ? row0 + ROW_CHUNK : p->nrow;
-    void (*mul)(const mul_pass *, const part *, int, int, int, int, float *) = q->job->w->precise ? mul_refined : mul_range;
-    mul(p, q, tile0, tile1, row0, row1, sg_ops_worker(p->ops, worker));
+    mul_tiles(p, q, tile0, tile1, row0, row1, worker);
 }
 
-/* The task table: every part's tasks in mul_task's order, with their loads. */
-static void run_tasks(mul_pass *p, int ntask)
+/* ---- dealing: few rows ----------------------------------------------------------------- */
+
+static uint64_t tile_load(const sg_linear *w, int nrow)
 {
-    sg_tasks *t = &p->ops->tasks;
-    const char *name = p->part[0].job->w->name ? p->part[0].job->w->name : "linear";
-    size_t all = 0;
+    return sg_load_linear(w->precise ? 2 * nrow : nrow, w->packed_bytes / (size_t)tiles_of(w), SG_TILE, w->k);
+}
+
+size_t sg_linear_piece_bytes(void) { return PIECES_MAX * sizeof(piece); }
+
+/* Whether what cut_pieces makes has room. */
+static bool pieces_fit(const mul_pass *p)
+{
+    int64_t most = 2 * p->ops->nworker + p->npart;
     for (const part *q = p->part; q < p->part + p->npart; q++)
-        all += q->job->w->packed_bytes;
-    if (ntask > SG_TASKS_MAX) {
-        sg_ops_run(p->ops, name, all, mul_task, p, ntask);
-        return;
+        most += tiles_of(q->job->w) / RUN_TILES + 1;
+    return most <= PIECES_MAX;
+}
+
+/* Tiles [tile0, tile1) of a part, in as many pieces as RUN_TILES asks for. */
+static void add_pieces(mul_pass *p, sg_tasks *t, const part *q, int tile0, int tile1)
+{
+    int n = (tile1 - tile0 + RUN_TILES - 1) / RUN_TILES, step = n ? (tile1 - tile0 + n - 1) / n : 1;
+    for (int tile = tile0; tile < tile1; tile += step) {
+        int end = tile + step < tile1 ? tile + step : tile1;
+        p->piece[t->n] = (piece){q, tile, end};
+        sg_tasks_add(t, (uint64_t)(end - tile) * tile_load(q->job->w, p->nrow));
     }
-    sg_tasks_clear(t);
-    t->runs = p->nrow < RUN_ROWS;
+}
+
+/* All parts' tiles, one after another, cut where the loads come out even: a share for each worker, large ones in halves, so that
+ * something can be stolen from a worker that is held up. */
+static void cut_pieces(mul_pass *p, sg_tasks *t, size_t bytes)
+{
+    const size_t nworker = (size_t)p->ops->nworker;
+    size_t nshare = bytes * (size_t)p->nrow < LEAST_BYTES ? 1 : bytes < RUN_BYTES * nworker ? nworker : 2 * nworker, share = 1;
+    uint64_t all = 0, sum = 0;
+    for (const part *q = p->part; q < p->part + p->npart; q++)
+        all += (uint64_t)tiles_of(q->job->w) * tile_load(q->job->w, p->nrow);
+    for (const part *q = p->part; q < p->part + p->npart; q++) {
+        const uint64_t load = tile_load(q->job->w, p->nrow);
+        for (int tile = 0, ntile = tiles_of(q->job->w); tile < ntile;) {
+            const uint64_t end = all / nshare * share, left = (uint64_t)(ntile - tile);
+            const uint64_t more = end > sum ? (end - sum + load / 2) / load : 0;
+            const int n = (int)(share == nshare || more > left ? left : more);
+            add_pieces(p, t, q, tile, tile + n);
+            tile += n;
+            sum += (uint64_t)n * load;
+            share += tile < ntile;
+        }
+    }
+}
+
+/* ---- dealing: many rows ----------------------------------------------------------------- */
+
+/* Every part's tasks in mul_task's order, with their loads. */
+static void add_tasks(const mul_pass *p, sg_tasks *t)
+{
     for (const part *q = p->part; q < p->part + p->npart; q++) {
         const sg_linear *w = q->job->w;
-        int ntile = (w->n + SG_TILE - 1) / SG_TILE;
+        int ntile = tiles_of(w);
         for (int row = 0; row < p->nrow; row += ROW_CHUNK)
             for (int tile = 0; tile < ntile; tile += q->step) {
                 int n = tile + q->step < ntile ? q->step : ntile - tile, nrow = p->nrow - row < ROW_CHUNK ? p->nrow - row : ROW_CHUNK;
@@ -283,8 +352,6 @@ static void run_tasks(mul_pass *p, int ntask)
                 sg_tasks_add(t, sg_load_linear(w->precise ? 2 * nrow : nrow, bytes, n * SG_TILE, w->k));
             }
     }
-    SG_ASSERT(t->n == ntask);
-    sg_ops_run_tasks(p->ops, name, all, mul_task, p, t);
 }
 
 /* Near `base` tiles in a task, so that the workers' shares of a part come out even: the most tiles that one of them gets, and for
@@ -308,32 +375,61 @@ static int even_step(int ntile, int base, int nrow, int nworker)
 /* Tiles in a task: about six tasks for each worker over all jobs, but not so few bytes that taking tasks costs. */
 static int tiles_in_task(const sg_linear *w, int total_tiles, int nrow, int nworker)
 {
-    int step = total_tiles / (6 * nworker), ntile = (w->n + SG_TILE - 1) / SG_TILE;
+    int step = total_tiles / (6 * nworker), ntile = tiles_of(w);
     if (w->packed_bytes) {
-        size_t tile = w->packed_bytes / (size_t)ntile;
-        size_t least = (size_t)TASK_BYTES / (size_t)(nrow < 16 ? nrow : 16) / tile;
+        size_t least = (size_t)TASK_BYTES / (w->packed_bytes / (size_t)ntile);
         step = (size_t)step < least ? (int)least : step;
     }
     step = step < 1 ? 1 : step > TASK_TILES ? TASK_TILES : step;
     return nworker > 1 ? even_step(ntile, step, nrow, nworker) : step;
 }
 
+static void run_tasks(mul_pass *p)
+{
+    sg_tasks *t = &p->ops->tasks;
+    const char *name = p->part[0].job->w->name ? p->part[0].job->w->name : "linear";
+    size_t all = 0;
+    int total_tiles = 0, ntask = 0, nchunk = (p->nrow + ROW_CHUNK - 1) / ROW_CHUNK;
+    for (const part *q = p->part; q < p->part + p->npart; q++) {
+        all += q->job->w->packed_bytes;
+        total_tiles += tiles_of(q->job->w);
+    }
+    sg_tasks_clear(t);
+    if (p->piece) {
+        t->runs = true;
+        cut_pieces(p, t, all);
+        sg_ops_run_tasks(p->ops, name, all, mul_piece, p, t);
+        return;
+    }
+    for (part *q = p->part; q < p->part + p->npart; q++) {
+        q->step = tiles_in_task(q->job->w, total_tiles, p->nrow, p->ops->nworker);
+        q->ntask = (tiles_of(q->job->w) + q->step - 1) / q->step * nchunk;
+        ntask += q->ntask;
+    }
+    if (ntask > SG_TASKS_MAX) {
+        sg_ops_run(p->ops, name, all, mul_task, p, ntask);
+        return;
+    }
+    add_tasks(p, t);
+    SG_ASSERT(t->n == ntask);
+    sg_ops_run_tasks(p->ops, name, all, mul_task, p, t);
+}
+
 /* The jobs that take x in form `act` (every job on the exact path).  `memory` holds the rows and pointers. */
 static void run_form(sg_ops *ops, sg_act act, const float *x, size_t x_stride, int nrow, const sg_linear_job *jobs, int njob)
 {
     mul_pass p = {.exact = ops->exact, .row = sg_row_kernel_find(ops->isa), .nrow = nrow, .x = x, .x_stride = x_stride, .ops = ops};
-    int total_tiles = 0, k = 0, nterm = 1;
+    int k = 0, nterm = 1;
     for (int i = 0; i < njob; i++)
         if (ops->exact || jobs[i].w->kernel->act == act) {
             p.part[p.npart++].job = &jobs[i];
-            total_tiles += (jobs[i].w->n + SG_TILE - 1) / SG_TILE;
             k = jobs[i].w->k;
             nterm = jobs[i].w->precise ? 2 : nterm;
         }
     if (!p.npart)
         return;
 
-    bool direct = ops->exact || act == SG_ACT_F32;
+    const bool direct = ops->exact || act == SG_ACT_F32;
     size_t row_bytes = direct ? 0 : sg_act_row_bytes(act, k), rows_bytes = row_bytes * (size_t)(nterm * nrow);
     unsigned char *memory = sg_ops_scratch(ops, SG_SCRATCH_ACT, rows_bytes + (size_t)(p.npart + nterm) * (size_t)nrow * sizeof(void *));
     const void **rows = (const void **)(void *)(memory + rows_bytes);
@@ -345,20 +441,17 @@ static void run_form(sg_ops *ops, sg_act act, const float *x, size_t x_stride, i
         sg_ops_run(ops, "quantise", 0, act_task, &a, (nrow + a.step - 1) / a.step);
     }
 
-    int ntask = 0, nchunk = (nrow + ROW_CHUNK - 1) / ROW_CHUNK;
     p.rows = rows;
+    if (!ops->exact && nrow < RUN_ROWS && pieces_fit(&p))
+        p.piece = sg_ops_scratch(ops, SG_SCRATCH_PIECES, sg_linear_piece_bytes());
     for (int i = 0; i < p.npart; i++) {
         part *q = &p.part[i];
         SG_ASSERT(q->job->w->napart == p.part[0].job->w->napart); /* layers that are called together were shown together */
         q->out = (float **)(void *)(rows + (size_t)(i + nterm) * (size_t)nrow);
         for (int m = 0; m < nrow; m++)
             q->out[m] = q->job->out + (size_t)m * q->job->out_stride;
-        q->step = tiles_in_task(q->job->w, total_tiles, nrow, ops->nworker);
-        int ntile = (q->job->w->n + SG_TILE - 1) / SG_TILE;
-        q->ntask = (ntile + q->step - 1) / q->step * nchunk;
-        ntask += q->ntask;
     }
-    run_tasks(&p, ntask);
+    run_tasks(&p);
 }
 
 void sg_op_linear(sg_ops *ops, const float *x, size_t x_stride, int nrow, const sg_linear_job *jobs, int njob)
