@@ -64,7 +64,7 @@ typedef struct sg_attention_kernel {
     size_t (*query_bytes)(int nquery, int dk);
     size_t (*k_bytes)(int dk);
     size_t (*v_bytes)(int dv);
-    size_t (*score_bytes)(int nquery, int dk);
+    size_t (*score_bytes)(int nquery, int dk, int dv);
 
     void (*prepare)(void *queries, const float *const *q, int nquery, int dk, float scale);
     void (*finish)(void);

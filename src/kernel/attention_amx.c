@@ -23,11 +23,11 @@ static size_t query_bytes(int nquery, int dk) { return (size_t)(blocks_of(nquery
 static size_t k_bytes(int dk) { return k_tile_bytes(dk) + scale_bytes(dk); }
 static size_t v_bytes(int dv) { return v_tile_bytes(dv) + scale_bytes(dv); }
 
-/* Of a block: scores (Q8_0: some for each 32 dimensions, and probabilities for two times 32 dimensions).  In a flow of two blocks. */
-static size_t score_bytes(int nquery, int dk)
+/* Of two blocks: scores, Q8_0: some for each 32 dimensions, which become probabilities in their places. */
+static size_t score_bytes(int nquery, int dk, int dv)
 {
     (void)nquery;
-    return (size_t)(steps_of(dk) + 2) * SCORES * sizeof(float);
+    return (size_t)slots_of(dk, dv) * 2 * SCORES * sizeof(float);
 }
 
 /* ---- queries, keys, values in tiles ----------------------------------------------------- */
@@ -116,8 +116,8 @@ static void load_v(sg_dtype type, void *v, int at, const void *rows, const void 
         HALVES(SG_BF16);
     else
         HALVES(SG_Q8_0);
-    for (int t = 0; t < n && type == SG_Q8_0; t++)
-        load_scales((float *)(void *)((uint8_t *)v + v_tile_bytes(dv)), at + t, (const uint8_t *)rows + (size_t)t * row_bytes, dv);
+    if (type == SG_Q8_0)
+        load_scales((float *)(void *)((uint8_t *)v + v_tile_bytes(dv)) + at, rows, row_bytes, n, dv);
 }
 
 /* Values of positions from n on are 0: lines that no first half was written to. */
@@ -133,25 +133,27 @@ static void clear_rest(sg_dtype type, uint8_t *v, int n, int dv)
 
 /* ---- a chunk, block after block ---------------------------------------------------------------- */
 
-static void scores_block(const sg_attention_chunk *c, int i0, int nrow)
+VEC_INLINE void scores_block(const sg_attention_chunk *c, int i0, int nrow, const sg_dtype type)
 {
     int nstep = steps_of(c->dk);
     const uint8_t *q = (const uint8_t *)c->queries + (size_t)(i0 / BLOCK * nstep) * PAIR, *k = c->k;
-    if (c->type == SG_Q8_0)
+    if (type == SG_Q8_0)
         for (int b = 0; b < nstep; b++)
             product(c->s + (size_t)b * SCORES, 256, false, queries_at(q + (size_t)b * PAIR), k + (size_t)b * 4 * TILE, 0, 1, false, 4);
     else
-        product(c->s, 256, false, queries_at(q), k, 4 * unit_of(c->type), nstep, c->type == SG_F16, 4);
-    soften_rows(c, i0, nrow);
+        product(c->s, 256, false, queries_at(q), k, 4 * unit_of(type), nstep, type == SG_F16, 4);
+    for (int i = 0; i < nrow; i++)
+        soften_row(c, i0 + i, c->s + i * SG_KV_CHUNK, type == SG_Q8_0);
 }
 
-static void values_block(const sg_attention_chunk *c, int i0, int nrow)
+VEC_INLINE void values_block(const sg_attention_chunk *c, int i0, const sg_dtype type)
 {
     int ntile = c->dv / 16;
-    size_t unit = unit_of(c->type);
+    size_t unit = unit_of(type);
+    float *acc = c->acc + (size_t)i0 * (size_t)c->dv;
     for (int d = 0, n; d < ntile; d += n) {
         n = ntile - d >= 4 ? 4 : ntile - d >= 2 ? 2 : 1;
-        values_product(c, c->type, i0, nrow, d * 16, (const uint8_t *)c->v + (size_t)d * unit, (size_t)ntile * unit, n);
+        values_product(c, type, acc, d * 16, (const uint8_t *)c->v + (size_t)d * unit, (size_t)ntile * unit, n);
     }
 }
 
@@ -168,15 +170,15 @@ static void values_block(const sg_attention_chunk *c, int i0, int nrow)
  * cache. */
 
 /* A whole block of queries from i0 on, with a step in 8, 4, 2 rows or 1. */
-VEC_INLINE void flow_block(const sg_attention_chunk *c, int i0, float *s, const flow_step *step, const bool low, const int rows)
+VEC_INLINE void flow_block(const sg_attention_chunk *c, int i0, float *s, const flow_step *step, const sg_dtype type, const int rows)
 {
 #define PART(q)                                                                      \
     do {                                                                             \
         for (int r = (rows * (q) + 3) / 4; r < (rows * ((q) + 1) + 3) / 4; r++, i0++) { \
-            soften_row(c, i0, s, false);                                             \
+            soften_row(c, i0, s, type == SG_Q8_0);                                   \
             s += SG_KV_CHUNK;                                                        \
         }                                                                            \
-        flow_quarter(step, q, low);                                                  \
+        flow_quarter(step, q, type);                                                 \
     } while (0)
     for (int i = 0; i < BLOCK; i += rows, step++) {
         PART(0);
@@ -188,67 +190,69 @@ VEC_INLINE void flow_block(const sg_attention_chunk *c, int i0, float *s, const 
 }
 
 /* Any number of queries and steps. */
-VEC_INLINE void flow_any(const sg_attention_chunk *c, int i0, int nrow, float *s, const flow_step *step, int n, const bool low)
+VEC_INLINE void flow_any(const sg_attention_chunk *c, int i0, int nrow, float *s, const flow_step *step, int n, const sg_dtype type)
 {
     for (int i = 0, done = 0; i < nrow || done < n; i++) {
         if (i < nrow)
-            soften_row(c, i0 + i, s + i * SG_KV_CHUNK, false);
-        for (; done < n && (done * nrow <= i * n || i >= nrow); done++) {
-            flow_quarter(step + done, 0, low);
-            flow_quarter(step + done, 1, low);
-            flow_quarter(step + done, 2, low);
-            flow_quarter(step + done, 3, low);
-        }
+            soften_row(c, i0 + i, s + i * SG_KV_CHUNK, type == SG_Q8_0);
+        for (; done < n && (done * nrow <= i * n || i >= nrow); done++)
+            flow_run(step + done, 1, type);
     }
 }
 
-/* f16 and bf16, values in whole 64 dimensions, at most FLOW_DIM of keys and values. */
-VEC_INLINE void flow_of(const sg_attention_chunk *c, const bool low)
+/* Values in whole 64 dimensions, at most FLOW_DIM of keys and values. */
+VEC_INLINE void flow_of(const sg_attention_chunk *c, const sg_dtype type)
 {
     int nblock = (c->to - c->from + BLOCK - 1) / BLOCK, nstep = steps_of(c->dk);
-    const size_t unit = low ? PAIR : TILE;
     flow_step step[FLOW_STEPS];
     for (int b = -1; b <= nblock; b++) {
         int n = 0, i0 = c->from + b * BLOCK, nrow = b < 0 || b == nblock ? 0 : c->to - i0 < BLOCK ? c->to - i0 : BLOCK;
-        float *s = c->s + (b & 1) * SCORES, *other = c->s + (~b & 1) * SCORES; /* of the block before, then of the next */
+        float *s = buffer_at(c, b), *other = buffer_at(c, b + 1); /* of the block before, then of the next */
         if (b > 0)
-            n += flow_values(step, c, c->acc + (size_t)(i0 - BLOCK) * (size_t)c->dv, other, unit);
+            n += flow_values(step, c, c->acc + (size_t)(i0 - BLOCK) * (size_t)c->dv, other);
         if (b + 1 < nblock)
-            n += flow_product(step + n, other, 256, false,
-                              queries_at((const uint8_t *)c->queries + (size_t)((i0 + BLOCK) / BLOCK * nstep) * PAIR), c->k, 4 * unit,
-                              nstep);
+            n += flow_scores(step + n, c, other, (const uint8_t *)c->queries + (size_t)((i0 + BLOCK) / BLOCK * nstep) * PAIR);
         if (nrow == BLOCK && n == 2)
-            flow_block(c, i0, s, step, low, 8);
+            flow_block(c, i0, s, step, type, 8);
         else if (nrow == BLOCK && n == 4)
-            flow_block(c, i0, s, step, low, 4);
+            flow_block(c, i0, s, step, type, 4);
         else if (nrow == BLOCK && n == 8)
-            flow_block(c, i0, s, step, low, 2);
+            flow_block(c, i0, s, step, type, 2);
         else if (nrow == BLOCK && n == 16)
-            flow_block(c, i0, s, step, low, 1);
+            flow_block(c, i0, s, step, type, 1);
         else
-            flow_any(c, i0, nrow, s, step, n, low);
+            flow_any(c, i0, nrow, s, step, n, type);
     }
 }
 
+/* Q8_0 of more dimensions has scores for each 32 that would not stay in the first level cache beside its keys and values. */
 static bool flows(const sg_attention_chunk *c)
 {
-    return c->dv % 64 == 0 && c->dk <= FLOW_DIM && c->dv <= FLOW_DIM && (c->type == SG_F16 || c->type == SG_BF16);
+    int most = c->type == SG_Q8_0 ? 64 : FLOW_DIM;
+    return c->dv % 64 == 0 && c->dk <= most && c->dv <= most;
+}
+
+VEC_INLINE void chunk_of(const sg_attention_chunk *c, const sg_dtype type)
+{
+    clear_rest(type, c->v, c->n, c->dv);
+    if (flows(c)) {
+        flow_of(c, type);
+        return;
+    }
+    for (int i = c->from; i < c->to; i += BLOCK) {
+        scores_block(c, i, c->to - i < BLOCK ? c->to - i : BLOCK, type);
+        values_block(c, i, type);
+    }
 }
 
 static void chunk(const sg_attention_chunk *c)
 {
-    clear_rest(c->type, c->v, c->n, c->dv);
-    if (flows(c) && c->type == SG_F16) {
-        flow_of(c, true);
-    } else if (flows(c)) {
-        flow_of(c, false);
-    } else {
-        for (int i = c->from; i < c->to; i += BLOCK) {
-            int nrow = c->to - i < BLOCK ? c->to - i : BLOCK;
-            scores_block(c, i, nrow);
-            values_block(c, i, nrow);
-        }
-    }
+    if (c->type == SG_F16)
+        chunk_of(c, SG_F16);
+    else if (c->type == SG_BF16)
+        chunk_of(c, SG_BF16);
+    else
+        chunk_of(c, SG_Q8_0);
 }
 
 const sg_attention_kernel sg_attention_kernel_amx = {

@@ -32,7 +32,15 @@ static inline int steps_of(int dk) { return (dk + 31) / 32; }
 static inline int blocks_of(int nquery) { return (nquery + BLOCK - 1) / BLOCK; }
 static inline size_t k_tile_bytes(int dk) { return (size_t)steps_of(dk) * 4 * PAIR; }
 static inline size_t v_tile_bytes(int dv) { return (size_t)(dv > 64 ? dv / 16 : 4) * 2 * PAIR; }
+static inline int slots_of(int dk, int dv) { return steps_of(dk) > steps_of(dv) ? steps_of(dk) : steps_of(dv); }
 static inline size_t scale_bytes(int n) { return (size_t)steps_of(n) * SG_KV_CHUNK * sizeof(float); }
+
+/* Scores of a block, which become probabilities in their place: two buffers that blocks (few queries: calls) use in turn.  Q8_0 has a slot
+ * for each 32 dimensions. */
+static inline float *buffer_at(const sg_attention_chunk *c, int turn)
+{
+    return c->s + (turn & 1) * (c->type == SG_Q8_0 ? slots_of(c->dk, c->dv) : 1) * SCORES;
+}
 
 /* ---- two terms ----------------------------------------------------------------------- */
 
@@ -132,21 +140,24 @@ VEC_INLINE void load_group(sg_dtype type, uint8_t *tile, const size_t step, floa
             memset(tile + (size_t)(dk / 32) * step + (size_t)t * TILE + 512, 0, 512);
 }
 
-/* The scales of a Q8_0 row at position t of the chunk. */
-VEC_INLINE void load_scales(float *scale, int t, const uint8_t *row, int dv)
+/* The scales of a group of Q8_0 rows, 0 from the n-th row on. */
+VEC_INLINE void load_scales(float *scale, const uint8_t *rows, size_t row_bytes, int n, int dv)
 {
-    for (int b = 0; b < dv / 32; b++) {
-        uint16_t d;
-        memcpy(&d, row + (size_t)b * 34, sizeof d);
-        scale[b * SG_KV_CHUNK + t] = _cvtsh_ss(d);
+    const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    const __m512i at = _mm512_mullo_epi32(lane, _mm512_set1_epi32((int)row_bytes));
+    const __mmask16 stored = (__mmask16)((1u << n) - 1);
+    for (int b = 0; b < dv / 32; b++, rows += 34) {
+        __m512i d = _mm512_mask_i32gather_epi32(_mm512_setzero_si512(), stored, at, rows, 1);
+        v_store(scale + b * SG_KV_CHUNK, _mm512_cvtph_ps(_mm512_cvtepi32_epi16(d)));
     }
 }
 
-/* Scales of positions from n on are 0. */
+/* Scales of the groups from position n on are 0. */
 static inline void clear_scales(float *scale, int n, int dv)
 {
-    for (int b = 0; b < dv / 32 && n < SG_KV_CHUNK; b++)
-        memset(scale + b * SG_KV_CHUNK + n, 0, (size_t)(SG_KV_CHUNK - n) * sizeof *scale);
+    for (int b = 0; b < dv / 32; b++)
+        for (int t = (n + SG_KV_GROUP - 1) / SG_KV_GROUP * SG_KV_GROUP; t < SG_KV_CHUNK; t += SG_KV_GROUP)
+            v_store(scale + b * SG_KV_CHUNK + t, v_zero());
 }
 
 /* ---- few queries (attention_amx_few.c) ------------------------------------------------------ */

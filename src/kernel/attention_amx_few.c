@@ -65,16 +65,25 @@ VEC_INLINE void few_values(const sg_attention_chunk *c, const sg_attention_place
         if (dims == 64) {
             load_part(type, v, p, 0, c->n, at, wide, 64);
             load_part(type, half, p, 32, c->n, at, wide, 64);
-            values_product(c, type, 0, c->to, d, v, 4 * unit, 4);
+            values_product(c, type, c->acc, d, v, 4 * unit, 4);
             continue;
         }
         load_part(type, v, p, 0, c->n, at, wide * (size_t)dims / 64, dims);
         load_part(type, half, p, 32, c->n, at, wide * (size_t)dims / 64, dims);
         for (int i = 0, n; i < dims / 16; i += n) {
             n = dims / 16 - i >= 2 ? 2 : 1;
-            values_product(c, type, 0, c->to, d + i * 16, v + (size_t)i * unit, 4 * unit, n);
+            values_product(c, type, c->acc, d + i * 16, v + (size_t)i * unit, 4 * unit, n);
         }
     }
+}
+
+/* Of all values. */
+VEC_INLINE void few_scales(const sg_attention_chunk *c, const sg_attention_place *p)
+{
+    float *scale = (float *)(void *)((uint8_t *)c->v + v_tile_bytes(c->dv));
+    for (int i = 0, g = 0; i < c->n; i += SG_KV_GROUP, g++)
+        load_scales(scale + i, p->v[g], p->v_row_bytes, c->n - i < SG_KV_GROUP ? c->n - i : SG_KV_GROUP, c->dv);
+    clear_scales(scale, c->n, c->dv);
 }
 
 VEC_INLINE void few_of(const sg_attention_chunk *c, const sg_attention_place *p, const sg_dtype type)
@@ -95,13 +104,10 @@ VEC_INLINE void few_of(const sg_attention_chunk *c, const sg_attention_place *p,
                 product_n(c->s + (size_t)i * SCORES + g * SG_KV_GROUP, 256, false,
                           queries_at((const uint8_t *)c->queries + (size_t)i * PAIR), b + (size_t)i * TILE, 0, 1, false, 1);
     }
-    if (type == SG_Q8_0) {
-        float *scales = (float *)(void *)((uint8_t *)c->v + v_tile_bytes(c->dv));
-        for (int t = 0; t < c->n; t++)
-            load_scales(scales, t, (const uint8_t *)p->v[t / SG_KV_GROUP] + (size_t)(t % SG_KV_GROUP) * p->v_row_bytes, c->dv);
-        clear_scales(scales, c->n, c->dv);
-    }
-    soften_rows_of(c, 0, c->to, type == SG_Q8_0);
+    if (type == SG_Q8_0)
+        few_scales(c, p);
+    for (int i = 0; i < c->to; i++)
+        soften_row(c, i, c->s + i * SG_KV_CHUNK, type == SG_Q8_0);
     few_values(c, p, type);
 }
 
@@ -119,22 +125,22 @@ typedef struct flow_dealer {
 } flow_dealer;
 
 /* Quarters up to i of n parts of the work. */
-VEC_INLINE void flow_deal(flow_dealer *f, int i, int n, const bool low)
+VEC_INLINE void flow_deal(flow_dealer *f, int i, int n, const sg_dtype type)
 {
     for (; f->done < f->n && f->done * n < f->n * i; f->done++) {
         const flow_step *s = f->step + f->done / 4;
         switch (f->done % 4) {
         case 0:
-            flow_quarter(s, 0, low);
+            flow_quarter(s, 0, type);
             break;
         case 1:
-            flow_quarter(s, 1, low);
+            flow_quarter(s, 1, type);
             break;
         case 2:
-            flow_quarter(s, 2, low);
+            flow_quarter(s, 2, type);
             break;
         default:
-            flow_quarter(s, 3, low);
+            flow_quarter(s, 3, type);
         }
     }
 }
@@ -150,20 +156,31 @@ VEC_INLINE void few_keys(const sg_attention_chunk *c, const sg_attention_place *
 {
     const size_t unit = unit_of(type);
     int ngroup = (c->n + SG_KV_GROUP - 1) / SG_KV_GROUP, nslice = c->dk / 16, part = 0;
+    float *scale = (float *)(void *)((uint8_t *)c->k + k_tile_bytes(c->dk));
     for (int g = 0; g < ngroup; g++) {
-        const uint16_t *h = p->k[g];
+        const char *from = p->k[g]; /* of pairs of lines; Q8_0: behind the scales of every second slice */
         const char *next = p->next_k[g];
         uint8_t *tile = (uint8_t *)c->k + (size_t)g * unit;
         for (int i = 0; i < nslice; i++) {
             uint8_t *to = tile + (size_t)(i / 2) * 4 * unit + (size_t)(i % 2) * 512;
-            for (int j = 0; j < 8; j++, h += 32, next += 64, to += 64) {
+            if (type == SG_Q8_0 && i % 2 == 0) {
+                v_store(scale + i / 2 * SG_KV_CHUNK + g * SG_KV_GROUP, v_load_f16((const void *)from));
                 __builtin_prefetch(next, 0, 2);
-                if (type == SG_F16)
-                    put_pairs(to, v_load_f16(h), v_load_f16(h + 16));
-                else
-                    _mm512_store_si512(to, interleave(_mm512_loadu_si512(h)));
+                from += 32, next += 32;
             }
-            flow_deal(f, ++part, ngroup * nslice, type == SG_F16);
+            for (int j = 0; j < 8; j++, to += 64) {
+                if (type != SG_Q8_0 || j % 2 == 0)
+                    __builtin_prefetch(next, 0, 2);
+                next += type == SG_Q8_0 ? 32 : 64;
+                if (type == SG_F16)
+                    put_pairs(to, v_load_f16((const void *)from), v_load_f16((const void *)(from + 32)));
+                else if (type == SG_BF16)
+                    _mm512_store_si512(to, interleave(_mm512_loadu_si512(from)));
+                else
+                    put_whole(to, v_load_i8((const void *)from), v_load_i8((const void *)(from + 16)));
+                from += type == SG_Q8_0 ? 32 : 64;
+            }
+            flow_deal(f, ++part, ngroup * nslice, type);
             if (part % 4 == 0)
                 STORES_AWAKE();
         }
@@ -187,38 +204,32 @@ VEC_INLINE void few_line(const sg_attention_chunk *c, const sg_attention_place *
     const char *next = (const char *)p->next_v[two ? g + t % 16 / 8 : g] + (size_t)(t % (two ? 8 : 16)) * (two ? 2 : 1) * p->v_row_bytes;
     for (size_t d = 0; d < (two ? 2 : 1) * p->v_row_bytes; d += 64)
         __builtin_prefetch(next + d, 0, 2);
-    const uint16_t *a = (const void *)((const uint8_t *)p->v[g] + row);
-    const uint16_t *b = two ? (const void *)((const uint8_t *)p->v[g + 1] + row) : NULL;
-    for (size_t d = 0; d < ntile; d++, tile += unit, a += 16) {
-        if (type == SG_F16)
-            put_pairs(tile, v_load_f16(a), b ? v_load_f16(b + d * 16) : v_zero());
-        else
-            _mm512_store_si512(tile, interleave_two(a, b ? b + d * 16 : NULL));
-    }
+    load_two(type, tile, (const uint8_t *)p->v[g] + row, two ? (const uint8_t *)p->v[g + 1] + row : NULL, c->dv);
 }
 
 VEC_INLINE void few_flow_of(const sg_attention_chunk *c, const sg_attention_place *p, const sg_dtype type)
 {
     enum { LINES = 2 * BLOCK, SOFT_FROM = 18 };
-    const size_t unit = unit_of(type);
     flow_step step[FLOW_STEPS];
-    float *s = c->s + (c->turn & 1) * SCORES;
-    flow_dealer f = {step, c->turn ? 4 * flow_values(step, c, c->acc_before, c->s + (~c->turn & 1) * SCORES, unit) : 0, 0};
+    float *s = buffer_at(c, c->turn);
+    flow_dealer f = {step, c->turn ? 4 * flow_values(step, c, c->acc_before, buffer_at(c, c->turn + 1)) : 0, 0};
     few_keys(c, p, type, &f);
-    f = (flow_dealer){step, 4 * flow_product(step, s, 256, false, queries_at(c->queries), c->k, 4 * unit, steps_of(c->dk)), 0};
+    f = (flow_dealer){step, 4 * flow_scores(step, c, s, c->queries), 0};
+    if (type == SG_Q8_0)
+        few_scales(c, p);
     for (int t = 0, i = 0; t < LINES; t++) {
         few_line(c, p, type, t);
         if (t % 2)
-            flow_deal(&f, t + 1, LINES / 2, type == SG_F16);
+            flow_deal(&f, t + 1, LINES / 2, type);
         if (t % 8 == 7)
             STORES_AWAKE();
         for (; t >= SOFT_FROM && i * (LINES - SOFT_FROM) < c->to * (t + 1 - SOFT_FROM); i++)
-            soften_row(c, i, s + i * SG_KV_CHUNK, false);
+            soften_row(c, i, s + i * SG_KV_CHUNK, type == SG_Q8_0);
     }
 }
 
 /* Keys and values of a chunk in tiles fit the first level cache. */
-static bool few_flows(const sg_attention_chunk *c) { return c->dk <= 64 && c->dv == 64 && c->type != SG_Q8_0; }
+static bool few_flows(const sg_attention_chunk *c) { return c->dk <= 64 && c->dv == 64; }
 
 /* The values of the last chunk. */
 void sg_attention_amx_few_rest(const sg_attention_chunk *c)
@@ -226,19 +237,23 @@ void sg_attention_amx_few_rest(const sg_attention_chunk *c)
     flow_step step[FLOW_STEPS];
     if (!few_flows(c) || !c->turn)
         return;
-    flow_dealer f = {step, 4 * flow_values(step, c, c->acc_before, c->s + (~c->turn & 1) * SCORES, unit_of(c->type)), 0};
+    int n = flow_values(step, c, c->acc_before, buffer_at(c, c->turn + 1));
     if (c->type == SG_F16)
-        flow_deal(&f, 1, 1, true);
+        flow_run(step, n, SG_F16);
+    else if (c->type == SG_BF16)
+        flow_run(step, n, SG_BF16);
     else
-        flow_deal(&f, 1, 1, false);
+        flow_run(step, n, SG_Q8_0);
 }
 
 void sg_attention_amx_few(const sg_attention_chunk *c, const sg_attention_place *p)
 {
     if (few_flows(c) && c->type == SG_F16)
         few_flow_of(c, p, SG_F16);
-    else if (few_flows(c))
+    else if (few_flows(c) && c->type == SG_BF16)
         few_flow_of(c, p, SG_BF16);
+    else if (few_flows(c))
+        few_flow_of(c, p, SG_Q8_0);
     else if (c->type == SG_F16)
         few_of(c, p, SG_F16);
     else if (c->type == SG_BF16)

@@ -40,7 +40,8 @@ typedef struct a_tiles {
     size_t stride, low, step;
 } a_tiles;
 
-/* Queries stand tile by tile; the probabilities of a query are its row of 256 bytes, which takes the place of its scores. */
+/* Queries stand tile by tile; the probabilities of a query are its row of 256 bytes, which takes the place of its scores.  Q8_0: half
+ * of the row, one term, for each 32 dimensions of values, in the place of the scores of as many dimensions of keys. */
 static inline a_tiles queries_at(const void *q) { return (a_tiles){q, 64, TILE, PAIR}; }
 static inline a_tiles probabilities_at(const void *p) { return (a_tiles){p, 256, 64, 128}; }
 
@@ -95,6 +96,7 @@ typedef struct flow_step {
     size_t stride; /* bytes between its rows */
     bool join;     /* the C tiles begin as what is there */
     bool first, last; /* step of the product */
+    size_t scaled; /* Q8_0 values: from B tiles of the first 32 positions to those of the others; else 0 */
 } flow_step;
 
 enum { FLOW_DIM = 256, FLOW_STEPS = FLOW_DIM / 32 * 2 };
@@ -102,25 +104,72 @@ enum { FLOW_DIM = 256, FLOW_STEPS = FLOW_DIM / 32 * 2 };
 static inline int flow_product(flow_step *to, float *c, size_t stride, bool join, a_tiles a, const uint8_t *b, size_t b_step, int nstep)
 {
     for (int s = 0; s < nstep; s++, a.at += a.step, b += b_step)
-        to[s] = (flow_step){a, b, c, stride, join, s == 0, s + 1 == nstep};
+        to[s] = (flow_step){a, b, c, stride, join, s == 0, s + 1 == nstep, 0};
+    return nstep;
+}
+
+/* Queries q of a block with all keys; Q8_0: sums of each 32 dimensions in a slot of their own. */
+static inline int flow_scores(flow_step *to, const sg_attention_chunk *c, float *s, const uint8_t *q)
+{
+    const size_t b_step = 4 * unit_of(c->type);
+    int nstep = steps_of(c->dk);
+    if (c->type != SG_Q8_0)
+        return flow_product(to, s, 256, false, queries_at(q), c->k, b_step, nstep);
+    for (int i = 0; i < nstep; i++)
+        flow_product(to + i, s + i * SCORES, 256, false, queries_at(q + (size_t)i * PAIR), (const uint8_t *)c->k + (size_t)i * b_step, 0,
+                     1);
     return nstep;
 }
 
 /* Probabilities p of the block whose sums are at acc with all values. */
-static inline int flow_values(flow_step *to, const sg_attention_chunk *c, float *acc, const float *p, size_t unit)
+static inline int flow_values(flow_step *to, const sg_attention_chunk *c, float *acc, const float *p)
 {
+    const size_t unit = unit_of(c->type), stride = (size_t)c->dv * sizeof(float);
+    const uint8_t *v = c->v;
     int n = 0;
+    for (int d = 0; d < c->dv && c->type == SG_Q8_0; d += 32, v += 2 * TILE)
+        to[n++] = (flow_step){probabilities_at(p + d / 32 * SCORES), v, acc + d, stride, true, .scaled = (size_t)c->dv / 16 * TILE};
+    if (c->type == SG_Q8_0)
+        return n;
     for (int d = 0; d < c->dv; d += 64)
-        n += flow_product(to + n, acc + d, (size_t)c->dv * sizeof(float), true, probabilities_at(p),
-                          (const uint8_t *)c->v + (size_t)(d / 16) * unit, (size_t)(c->dv / 16) * unit, 2);
+        n += flow_product(to + n, acc + d, stride, true, probabilities_at(p), v + (size_t)(d / 16) * unit, (size_t)(c->dv / 16) * unit, 2);
     return n;
 }
 
-/* Quarter q of a step. */
-VEC_INLINE void flow_quarter(const flow_step *s, const int q, const bool low)
+/* Quarter q of a step of scaled probabilities, one term: 32 dimensions of values in two C tiles. */
+VEC_INLINE void flow_scaled(const flow_step *s, const int q)
 {
+    if (q == 0) {
+        SG_AMX_LOAD(0, s->c, s->stride);
+        SG_AMX_LOAD(1, s->c + 16, s->stride);
+        SG_AMX_LOAD(4, s->a.at, s->a.stride);
+        SG_AMX_LOAD(6, s->b, 64);
+        SG_AMX_DOT_BF16(0, 4, 6);
+    } else if (q == 1) {
+        SG_AMX_LOAD(7, s->b + TILE, 64);
+        SG_AMX_DOT_BF16(1, 4, 7);
+    } else if (q == 2) {
+        SG_AMX_LOAD(5, s->a.at + s->a.low, s->a.stride);
+        SG_AMX_LOAD(6, s->b + s->scaled, 64);
+        SG_AMX_DOT_BF16(0, 5, 6);
+    } else {
+        SG_AMX_LOAD(7, s->b + s->scaled + TILE, 64);
+        SG_AMX_DOT_BF16(1, 5, 7);
+        SG_AMX_STORE(0, s->c, s->stride);
+        SG_AMX_STORE(1, s->c + 16, s->stride);
+    }
+}
+
+/* Quarter q of a step. */
+VEC_INLINE void flow_quarter(const flow_step *s, const int q, const sg_dtype type)
+{
+    const bool low = type == SG_F16;
     const size_t unit = low ? PAIR : TILE;
     const uint8_t *b = s->b;
+    if (type == SG_Q8_0 && s->scaled) {
+        flow_scaled(s, q);
+        return;
+    }
     if (q == 0) {
         if (s->first) {
             BEGIN(0, s->c, s->stride, s->join);
@@ -144,6 +193,31 @@ VEC_INLINE void flow_quarter(const flow_step *s, const int q, const bool low)
             SG_AMX_STORE(3, s->c + 48, s->stride);
         }
     }
+}
+
+/* All of n steps at once. */
+VEC_INLINE void flow_run(const flow_step *s, int n, const sg_dtype type)
+{
+    for (const flow_step *end = s + n; s < end; s++) {
+        flow_quarter(s, 0, type);
+        flow_quarter(s, 1, type);
+        flow_quarter(s, 2, type);
+        flow_quarter(s, 3, type);
+    }
+}
+
+/* P x V of the dimensions from d on for the block whose first sums are at acc: n tiles from v on, those of the other positions v_step
+ * bytes further. */
+VEC_INLINE void values_product(const sg_attention_chunk *c, const sg_dtype type, float *acc, int d, const uint8_t *v, size_t v_step, int n)
+{
+    const size_t stride = (size_t)c->dv * sizeof(float);
+    for (int b = 0; b < n / 2 && type == SG_Q8_0; b++) {
+        flow_step s = {
+            probabilities_at(c->s + (d / 32 + b) * SCORES), v + (size_t)b * PAIR, acc + d + b * 32, stride, true, .scaled = v_step};
+        flow_run(&s, 1, type);
+    }
+    if (type != SG_Q8_0)
+        product(acc + d, stride, true, probabilities_at(c->s), v, v_step, 2, type == SG_F16, n);
 }
 
 #endif

@@ -1,8 +1,9 @@
-/* kernel/attention_amx_softmax.h - scores become probabilities in two bfloat16 terms, and these meet the values.  Private to the
- * attention of the AMX table.
+/* kernel/attention_amx_softmax.h - scores become probabilities, A tiles of two bfloat16 terms.  Private to the attention of the AMX
+ * table.
  *
  * With Q8_0 the scales of 32 dimensions of keys multiply the scores of that step, which is kept apart from the others; those of
- * values multiply the probabilities, which become tiles for each 32 dimensions.
+ * values multiply the probabilities, which become tiles for each 32 dimensions, in one term: they are off by 2^-8 at most, where a value
+ * is off by 2^-8 of the largest of 32.
  *
  * While tiles were used in the last 300 ns, fused multiply-adds of 512 bits go through one port instead of two (measured:
  * docs/profile.md; additions and whole numbers keep both), so the softmax uses few of them.
@@ -61,15 +62,20 @@ VEC_INLINE void put_probabilities(float *to, v16 a, v16 b)
     _mm512_store_si512(to + 16, pair_high(_mm512_add_epi32(u, half), _mm512_add_epi32(v, half)));
 }
 
-/* Probabilities s [64] times the scales of values for 32 dimensions become a row of the A tiles. */
-VEC_INLINE void put_scaled(float *p, const float *s, const float *scale)
+/* Probabilities x [64] times the scales of values for 32 dimensions become a row of A tiles of one term, rounded: the values have
+ * 8 bits themselves. */
+VEC_INLINE void put_scaled(float *to, const v16 *x, const float *scale)
 {
-    put_probabilities(p, v_mul(v_load(s), v_load(scale)), v_mul(v_load(s + 16), v_load(scale + 16)));
-    put_probabilities(p + 32, v_mul(v_load(s + 32), v_load(scale + 32)), v_mul(v_load(s + 48), v_load(scale + 48)));
+    const __m512i half = _mm512_set1_epi32(0x8000);
+    __m512i p[4];
+    for (int g = 0; g < 4; g++)
+        p[g] = _mm512_add_epi32(_mm512_castps_si512(v_mul(x[g], v_load(scale + g * 16))), half);
+    _mm512_store_si512(to, pair_high(p[0], p[1]));
+    _mm512_store_si512(to + 16, pair_high(p[2], p[3]));
 }
 
-/* Scores of query i, its rows from s on, become in the place of the first a row of the A tiles of probabilities, or with Q8_0 plain
- * numbers.  With a new maximum the old sums are worth less. */
+/* Scores of query i, its rows from s on, become in their place rows of the A tiles of probabilities: one, or with Q8_0 one for each 32
+ * dimensions of values.  With a new maximum the old sums are worth less. */
 VEC_INLINE void soften(const sg_attention_chunk *c, int i, float *s, const bool whole)
 {
     const float sixteenths = 16 * 1.44269504f;             /* of an octave */
@@ -102,8 +108,9 @@ VEC_INLINE void soften(const sg_attention_chunk *c, int i, float *s, const bool 
     x[2] = exp2_of(v_fma(x[2], unit, top));
     x[3] = exp2_of(v_fma(x[3], unit, top));
     if (whole) {
-        for (int g = 0; g < 4; g++)
-            v_store(s + g * 16, x[g]);
+        const float *scale = (const float *)(const void *)((const uint8_t *)c->v + v_tile_bytes(c->dv));
+        for (int b = 0; b < c->dv / 32; b++)
+            put_scaled(s + b * SCORES, x, scale + b * SG_KV_CHUNK);
     } else {
         put_probabilities(s, x[0], x[1]);
         put_probabilities(s + 32, x[2], x[3]);
@@ -117,39 +124,8 @@ VEC_INLINE void soften_row(const sg_attention_chunk *c, int i, float *s, const b
     if (c->first[i] < c->end[i])
         soften(c, i, s, whole);
     else
-        memset(s, 0, SG_KV_CHUNK * sizeof *s);
-}
-
-VEC_INLINE void soften_rows_of(const sg_attention_chunk *c, int i0, int nrow, const bool whole)
-{
-    for (int i = 0; i < nrow; i++)
-        soften_row(c, i0 + i, c->s + (size_t)i * SG_KV_CHUNK, whole);
-}
-
-static inline void soften_rows(const sg_attention_chunk *c, int i0, int nrow)
-{
-    if (c->type == SG_Q8_0)
-        soften_rows_of(c, i0, nrow, true);
-    else
-        soften_rows_of(c, i0, nrow, false);
-}
-
-/* P x V of the dimensions from d on, in n tiles from v on, joins the block's sums.  Q8_0 has probabilities for each two tiles. */
-VEC_INLINE void values_product(const sg_attention_chunk *c, sg_dtype type, int i0, int nrow, int d, const uint8_t *v, size_t v_step, int n)
-{
-    float *acc = c->acc + (size_t)i0 * (size_t)c->dv + d;
-    size_t stride = (size_t)c->dv * sizeof(float);
-    if (type != SG_Q8_0) {
-        product(acc, stride, true, probabilities_at(c->s), v, v_step, 2, type == SG_F16, n);
-        return;
-    }
-    const float *scale = (const float *)(const void *)((const uint8_t *)c->v + v_tile_bytes(c->dv)) + d / 32 * SG_KV_CHUNK;
-    float *p = c->s + (size_t)steps_of(c->dk) * SCORES;
-    for (int b = 0; b < n / 2; b++, scale += SG_KV_CHUNK)
-        for (int i = 0; i < nrow; i++)
-            put_scaled(p + b * SCORES + i * SG_KV_CHUNK, c->s + (size_t)i * SG_KV_CHUNK, scale);
-    for (int b = 0; b < n / 2; b++)
-        product(acc + b * 32, stride, true, probabilities_at(p + b * SCORES), v + (size_t)b * PAIR, v_step, 2, false, 2);
+        for (int b = 0; b < (whole ? c->dv / 32 : 1); b++)
+            memset(s + b * SCORES, 0, SG_KV_CHUNK * sizeof *s);
 }
 
 #endif

@@ -96,8 +96,9 @@ enum { UNIT_QUERIES = 32 };
 static size_t lines(size_t nfloat) { return (nfloat * sizeof(float) + 63) & ~(size_t)63; }
 static size_t k_bytes(int dk) { return lines((size_t)(SG_KV_CHUNK + 1) * (size_t)dk); }
 static size_t v_bytes(int dv) { return lines((size_t)SG_KV_CHUNK * (size_t)dv); }
-static size_t score_bytes(int nquery, int dk)
+static size_t score_bytes(int nquery, int dk, int dv)
 {
+    (void)dv;
     (void)dk;
     return lines((size_t)SG_KV_CHUNK * (size_t)nquery);
 }

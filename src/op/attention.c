@@ -195,7 +195,7 @@ static size_t up64(size_t n) { return (n + 63) & ~(size_t)63; }
 
 static size_t scratch_bytes(const sg_attention_kernel *k, int nquery, int dk, int dv)
 {
-    return up64(sizeof(scratch)) + k->query_bytes(nquery, dk) + k->k_bytes(dk) + k->v_bytes(dv) + k->score_bytes(nquery, dk) +
+    return up64(sizeof(scratch)) + k->query_bytes(nquery, dk) + k->k_bytes(dk) + k->v_bytes(dv) + k->score_bytes(nquery, dk, dv) +
            2 * up64((size_t)nquery * (size_t)dv * sizeof(float));
 }
 
@@ -211,7 +211,7 @@ static scratch *scratch_of(const attention_job *j, int worker)
     s->v_bytes = k->v_bytes(j->kv->dv);
     s->v = p += s->k_bytes;
     s->s = (float *)(void *)(p += s->v_bytes);
-    s->acc = (float *)(void *)(p += k->score_bytes(j->queries, j->kv->dk));
+    s->acc = (float *)(void *)(p += k->score_bytes(j->queries, j->kv->dk, j->kv->dv));
     s->total = (float *)(void *)(p + up64((size_t)j->queries * (size_t)j->kv->dv * sizeof(float)));
     return s;
 }
