@@ -141,6 +141,29 @@ TEST(bits_do_not_depend_on_batch_and_threads)
     }
 }
 
+/* A coarse layer that makes rows much larger is refined: the first that does so to most rows, any that does so to the first alone. */
+TEST(layers_that_write_rows_anew_are_refined)
+{
+    for (int few = 0; few < 2; few++) {
+        setup s;
+        sg_isa isa;
+        CHECK(sg_isa_choose(&isa, NULL) == SG_OK && open_setup(&s, false, 2, isa, 0));
+        sg_linear_job other = {&s.w[1], s.out[1], N, true}, coarse = {&s.w[0], s.out[0], N, true}, once = {&s.w[0], s.out[2], N, true};
+        s.w[1].precise = false;
+        for (int i = 0; i < NROW * N; i++)
+            s.out[0][i] = s.out[1][i] = s.out[2][i] = few && i >= N ? 100 : 1e-3f;
+        sg_ops_survey_begin(s.ops);
+        if (few)
+            sg_op_linear(s.ops, s.x, K, NROW, &other, 1);
+        sg_op_linear(s.ops, s.x, K, NROW, &coarse, 1);
+        CHECK(s.w[0].precise && !s.w[1].precise);
+        s.w[0].precise = false;
+        sg_op_linear(s.ops, s.x, K, NROW, &once, 1);
+        CHECK(s.w[0].precise == few && sg_ops_survey_end(s.ops, NULL) == SG_OK);
+        close_setup(&s);
+    }
+}
+
 /* Gate and up without their columns, which the op after them adds, are what they are with them. */
 TEST(columns_are_added_before_the_activation)
 {

@@ -69,6 +69,7 @@ struct sg_model {
     sg_hparams h;
     sg_model_info info;
     const sg_weights *weights;
+    size_t apart_bytes; /* columns in float32 that sg_model_survey may find at most; set by a check only */
     sg_ops *ops; /* NULL while only checking */
 
     sg_dtype embed_type;

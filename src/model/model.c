@@ -319,7 +319,7 @@ sg_status sg_model_need_of(sg_model_need *need, const sg_weights *weights, sg_op
     sg_model *m = NULL;
     SG_TRY(build(&m, weights, ops, true, err));
     uint64_t file = sg_weights_file_bytes(weights);
-    *need = (sg_model_need){.packed_bytes = m->info.packed_bytes,
+    *need = (sg_model_need){.packed_bytes = m->info.packed_bytes + m->apart_bytes,
                             .mapped_bytes = file > m->info.dropped_bytes ? (size_t)file - m->info.dropped_bytes : 0,
                             .scratch_bytes = sg_model_reserve_bytes(m, nrow, nout),
                             .block_bytes = sg_kv_block_bytes(m->info.kv, m->info.nlayer, kv_type, block),

@@ -40,6 +40,7 @@ struct sg_ops {
     sg_profile *profile; /* NULL: nothing is counted */
     bool survey;         /* see op/apart.c */
     bool bare;           /* in sg_op_linear_bare */
+    bool written;        /* of the survey: a layer wrote most rows anew */
     sg_status surveyed;  /* SG_OK, or SG_E_NOMEM */
 };
 
@@ -61,8 +62,8 @@ void *sg_ops_scratch(sg_ops *ops, sg_scratch_slot slot, size_t bytes);
 /* rest = x - what a row of k values in form `act` (not SG_ACT_F32) says; where the row is not finite NaNs are left. */
 void sg_act_leave_over(sg_act act, float *rest, const float *x, const void *row, int k);
 
-/* During a survey: choose the columns of jobs' layers that are multiplied apart, from rows x (op/apart.c). */
-void sg_apart_choose(sg_ops *ops, const float *x, size_t x_stride, int nrow, const sg_linear_job *jobs, int njob);
+/* sg_op_linear during a survey: also choose the columns of jobs' layers that are multiplied apart, and refine (op/apart.c). */
+void sg_ops_survey_linear(sg_ops *ops, const float *x, size_t x_stride, int nrow, const sg_linear_job *jobs, int njob);
 
 /* Terms for a row kernel's join: what w multiplies apart of row x, columns [j0, ...) of the results.  Returns how many. */
 int sg_apart_terms(const sg_linear *w, const float *x, int j0, const float *column[SG_APART_MAX], float times[SG_APART_MAX]);

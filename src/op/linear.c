@@ -459,14 +459,16 @@ void sg_op_linear(sg_ops *ops, const float *x, size_t x_stride, int nrow, const 
     SG_ASSERT(njob <= NJOB);
     if (nrow <= 0)
         return;
+    if (ops->survey) {
+        sg_ops_survey_linear(ops, x, x_stride, nrow, jobs, njob);
+        return;
+    }
     if (ops->exact) {
         run_form(ops, SG_ACT_F32, x, x_stride, nrow, jobs, njob);
         return;
     }
     for (int act = 0; act < SG_ACT_END; act++)
         run_form(ops, (sg_act)act, x, x_stride, nrow, jobs, njob);
-    if (ops->survey)
-        sg_apart_choose(ops, x, x_stride, nrow, jobs, njob);
 }
 
 void sg_op_linear_bare(sg_ops *ops, const float *x, size_t x_stride, int nrow, const sg_linear_job *jobs, int njob)

@@ -76,6 +76,8 @@ sg_status sg_linear_init_using(sg_linear *w, sg_ops *ops, sg_dtype type, int n, 
 void sg_linear_fini(sg_linear *w);
 /* Bytes that sg_linear_init will pack such a layer into; 0 on the exact path, for what it would refuse, and for what is too much. */
 size_t sg_linear_packed_bytes(const sg_ops *ops, sg_dtype type, int n, int k);
+/* Bytes of the columns that a survey may give such a layer, at most. */
+size_t sg_linear_apart_bytes(const sg_ops *ops, sg_dtype type, int n, int k);
 
 /* Let this layer see its activations in two terms instead of one (8 bits: x = d q + e r, about 15; bfloat16: x = a + b, 16), for twice the
  * arithmetic and the same bytes of weights.  Meant for layers that are small beside the model or bound by memory, and
@@ -90,7 +92,10 @@ void sg_linear_refine(sg_linear *w);
  * scale of its block).  From then on such a column is left out of the 8 bits, and x[c] * W[:][c] is added to the results in float32:
  * `columns` has W[:][c].  Which ones these are is a function of the weights and the rows that are shown; layers that are called together
  * have the same ones and must be called together from then on.  The jobs' layers are changed although they are const, and memory is
- * allocated: `end` says SG_E_NOMEM when there was not enough. */
+ * allocated: `end` says SG_E_NOMEM when there was not enough.
+ *
+ * Layers with weights of fewer than 5 bits that add (sg_linear_job) are refined as by sg_linear_refine if they write rows anew: the first
+ * one that makes most rows twice or half as large, and all that do so to the first row and no other. */
 void sg_ops_survey_begin(sg_ops *ops);
 sg_status sg_ops_survey_end(sg_ops *ops, sg_error *err);
 
