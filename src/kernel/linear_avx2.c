@@ -311,7 +311,7 @@ INLINE void ends_of(sg_dtype type, ends *e, const shared *of, const uint8_t *til
 INLINE int few_of(sg_dtype type)
 {
     int bits = sg_tile_form_of(type).bits;
-    return bits == 6 ? 4 : bits == 8 ? 16 : 8;
+    return bits == 6 ? 4 : bits == 8 ? 10 : 8;
 }
 
 /* How many of the `left` rows come next: three, whose sums stay in registers over all groups, or four where that leaves no single row. */
@@ -464,11 +464,12 @@ INLINE int next_wide(kind k, int left)
 /* All rows with the unpacked groups: one function for each kind that types have. */
 #define WIDE(name, ...)                                                                                                         \
     static __attribute__((noinline)) void name(__m256 (*sums)[2], const wide *w, const uint8_t *const *x, int nrow,             \
-                                               act_offsets at, const int32_t *start, int b0, int ngroup)                        \
+                                               act_offsets at, const int32_t *start, int b0, int ngroup, ahead next)            \
     {                                                                                                                           \
         const kind k = {__VA_ARGS__};                                                                                           \
         for (int m = 0, rows; m < nrow; m += rows) {                                                                            \
             rows = next_wide(k, nrow - m);                                                                                      \
+            fetch_share(&next, m, m + rows, nrow);                                                                              \
             const acts r = {x + m, at, start + m * WIDE_STRIDE, WIDE_STRIDE, b0, m + 2 * rows <= nrow ? x + m + rows : x};      \
             switch (rows) {                                                                                                     \
             case 4: wide_rows(k, 4, sums + m, w, &r, ngroup); break;                                                            \
@@ -479,7 +480,7 @@ INLINE int next_wide(kind k, int left)
         }                                                                                                                       \
     }
 typedef void wide_fn(__m256 (*sums)[2], const wide *w, const uint8_t *const *x, int nrow, act_offsets at, const int32_t *start, int b0,
-                     int ngroup);
+                     int ngroup, ahead next);
 WIDE(wide_4bit, 1, 8, 8, false, false, false)
 WIDE(wide_4bit_min, 1, 8, 0, true, false, false)
 WIDE(wide_5bit, 1, 8, 16, false, false, true)
@@ -527,7 +528,10 @@ INLINE void wide_block(sg_dtype type, wide_sums *sums, const uint8_t *const *x, 
             fill_starts(kd, start + m * WIDE_STRIDE, x[m], at, b0, ngroup);
         for (int t = 0; t < ntile; t++) {
             unpack(type, &w, (const uint8_t *)packed + (size_t)(tile0 + t) * sg_tile_bytes(type, k), k, b0, ngroup);
-            wide_of(type)(sums->at[t], &w, x, rows, at, start, b0, ngroup);
+            const bool more = t + 1 < ntile, end = b0 + step >= k / 32;
+            const ahead next = ahead_of(type, (const uint8_t *)packed + (size_t)(tile0 + (more ? t + 1 : 0)) * sg_tile_bytes(type, k), k,
+                                        more ? b0 : b0 + step, more || !end ? ngroup : 0, 1);
+            wide_of(type)(sums->at[t], &w, x, rows, at, start, b0, ngroup, next);
         }
     }
 }

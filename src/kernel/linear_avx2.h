@@ -142,6 +142,41 @@ INLINE void store_row(float *out, __m256 low, __m256 high, int tile, int n)
     }
 }
 
+/* ---- what is unpacked next ---------------------------------------------------------------------------------- */
+
+/* Groups of one tile or two: planes and what describes them.  They lie too far apart for the machine to see what comes. */
+typedef struct ahead {
+    const uint8_t *meta, *planes;
+    size_t meta_bytes, plane_bytes, next_tile; /* 0: no second tile */
+} ahead;
+
+INLINE ahead ahead_of(sg_dtype type, const uint8_t *tile, int k, int b0, int ngroup, int ntile)
+{
+    const sg_tile_form f = sg_tile_form_of(type);
+    const int m0 = f.nested ? b0 / 8 : b0, m1 = f.nested ? (b0 + ngroup + 7) / 8 : b0 + ngroup;
+    return (ahead){tile + (size_t)m0 * (size_t)f.meta_bytes, tile + sg_tile_meta_bytes(type, k) + (size_t)b0 * (size_t)f.plane_bytes,
+                   ngroup ? (size_t)(m1 - m0) * (size_t)f.meta_bytes : 0, (size_t)ngroup * (size_t)f.plane_bytes,
+                   ntile == 2 ? sg_tile_bytes(type, k) : 0};
+}
+
+INLINE void fetch_bytes(const uint8_t *at, size_t from, size_t to, size_t next_tile)
+{
+    for (size_t z = from; z < to; z += 64) {
+        _mm_prefetch((const char *)at + z, _MM_HINT_T0);
+        if (next_tile)
+            _mm_prefetch((const char *)at + next_tile + z, _MM_HINT_T0);
+    }
+}
+
+/* Fetch parts [i, j) of n. */
+INLINE void fetch_share(const ahead *next, int i, int j, int n)
+{
+    if (i == 0)
+        fetch_bytes(next->meta, 0, next->meta_bytes, next->next_tile);
+    const size_t share = (next->plane_bytes / 64 + (size_t)n - 1) / (size_t)n * 64, end = (size_t)j * share;
+    fetch_bytes(next->planes, (size_t)i * share, end < next->plane_bytes ? end : next->plane_bytes, next->next_tile);
+}
+
 /* Types with levels of 8 bits, many rows (linear_avx2_signs.c); the type is q8_0, iq4_nl or iq4_xs.  As sg_linear_kernel.mul. */
 void sg_linear_avx2_mul_signs(sg_dtype type, float *const *out, const void *const *x, int nrow, const void *packed, int tile0, int tile1,
                               int n, int k);

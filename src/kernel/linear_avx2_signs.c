@@ -70,22 +70,25 @@ INLINE void unpack(sg_dtype type, versions *to, int half, const uint8_t *tile, i
     const sg_tile_form f = sg_tile_form_of(type);
     const uint8_t *planes = tile + sg_tile_meta_bytes(type, k);
     const __m256i table = table_of(type), odd = _mm256_set1_epi32(0x0000ff00), odd3 = _mm256_set1_epi32((int)0xff000000);
-    for (int g = 0; g < ngroup; g++)
-#pragma GCC unroll 2
-        for (int p = 0; p < 2; p++) {
-            const uint8_t *plane = planes + (size_t)(b0 + g) * (size_t)f.plane_bytes + 32 * p;
-            const int at = 2 * half + p;
+    for (int g = 0; g < ngroup; g++) {
+        const uint8_t *plane = planes + (size_t)(b0 + g) * (size_t)f.plane_bytes;
 #pragma GCC unroll 8
-            for (int v = 0; v < 8; v++) {
-                __m256i w = codes(type, plane, v, table), w1 = _mm256_xor_si256(w, odd);
-                to->at[g][v][0][at] = w;
-                to->at[g][v][1][at] = w1;
-                to->at[g][v][2][at] = _mm256_xor_si256(w, odd3);
-                to->at[g][v][3][at] = _mm256_xor_si256(w1, odd3);
-            }
-            to->scale[g][at] = scale_of(type, tile, b0 + g, 0, p);
-            to->base[g][at] = base_of(to->scale[g][at]);
+        for (int v = 0; v < 8; v++) {
+            __m256i(*at)[4] = to->at[g][v];
+            const __m256i w[2] = {codes(type, plane, v, table), codes(type, plane + 32, v, table)};
+#pragma GCC unroll 4
+            for (int i = 0; i < 4; i++)
+#pragma GCC unroll 2
+                for (int p = 0; p < 2; p++) { /* a line together */
+                    __m256i other = i & 1 ? _mm256_xor_si256(w[p], odd) : w[p];
+                    _mm256_store_si256(&at[i][2 * half + p], i & 2 ? _mm256_xor_si256(other, odd3) : other);
+                }
         }
+        for (int p = 0; p < 2; p++) {
+            to->scale[g][2 * half + p] = scale_of(type, tile, b0 + g, 0, p);
+            to->base[g][2 * half + p] = base_of(to->scale[g][2 * half + p]);
+        }
+    }
 }
 
 /* One row of x: `np` times 8 rows of W. */
@@ -101,13 +104,13 @@ INLINE void one_row(int np, __m256 *sums, const versions *w, const panel *x, int
             dot[p] = _mm256_set1_epi32(x->start);
 #pragma GCC unroll 8
         for (int v = 0; v < 8; v++) {
-            const uint8_t *at = (const uint8_t *)w->at[g][v] + x->version[v];
-            __asm__("" : "+r"(at)); /* one register: two of them in an operand cost the front end an operation each */
+            const uint8_t *at = (const uint8_t *)w->at[g] + x->version[v];
+            __asm__("" : "+r"(at)); /* one register, or the front end has more to do; v is added by operands, not by LEA on their ports */
             const __m256i size = _mm256_set1_epi32(int_at(x->size + 4 * v));
             const __m256i sign = _mm256_set1_epi32(int_at((const uint8_t *)x->sign + 4 * v));
 #pragma GCC unroll 4
             for (int p = 0; p < np; p++) {
-                dot[p] = _mm256_add_epi32(dot[p], _mm256_madd_epi16(_mm256_maddubs_epi16(size, load32(at + 32 * p)), sign));
+                dot[p] = _mm256_add_epi32(dot[p], _mm256_madd_epi16(_mm256_maddubs_epi16(size, load32(at + v * VECTOR + 32 * p)), sign));
                 IN_ORDER(dot[p]);
             }
         }
@@ -120,10 +123,13 @@ INLINE void one_row(int np, __m256 *sums, const versions *w, const panel *x, int
         sums[p] = acc[p];
 }
 
-static __attribute__((noinline)) void rows_of_two(__m256 (*sums)[4], const versions *w, const panel *x, int nrow, int ngroup)
+static __attribute__((noinline)) void rows_of_two(__m256 (*sums)[4], const versions *w, const panel *x, int nrow, int ngroup,
+                                                  ahead next)
 {
-    for (int m = 0; m < nrow; m++)
+    for (int m = 0; m < nrow; m++) {
+        fetch_share(&next, m, m + 1, nrow);
         one_row(4, sums[m], w, x + m * ngroup, ngroup);
+    }
 }
 
 static __attribute__((noinline)) void rows_of_one(__m256 (*sums)[4], const versions *w, const panel *x, int nrow, int ngroup)
@@ -148,10 +154,13 @@ INLINE void mul_block(sg_dtype type, all_sums *sums, const uint8_t *const *x, in
             fill_panel(rows + m * ngroup, x[m], at, b0, ngroup);
         for (int t = 0; t < ntile; t += 2) {
             const uint8_t *tile = packed + (size_t)(tile0 + t) * bytes;
+            const bool more = t + 3 < ntile, end = b0 + step >= all;
+            const ahead next = ahead_of(type, packed + (size_t)(tile0 + (more ? t + 2 : 0)) * bytes, k, more ? b0 : b0 + step,
+                                        more || !end ? ngroup : 0, ntile > 1 ? 2 : 1);
             unpack(type, &w, 0, tile, k, b0, ngroup);
             if (t + 1 < ntile) {
                 unpack(type, &w, 1, tile + bytes, k, b0, ngroup);
-                rows_of_two(sums->at[t / 2], &w, rows, nrow, ngroup);
+                rows_of_two(sums->at[t / 2], &w, rows, nrow, ngroup, next);
             } else {
                 rows_of_one(sums->at[t / 2], &w, rows, nrow, ngroup);
             }
