@@ -22,9 +22,10 @@
  * operations that follow are those of the other tables in the same order, so the bits are theirs as well.  Sums
  * begin at MAGIC, so that they need no conversion (linear_wide.h).
  *
- * Up to eight rows (6 bits: 4, 8 bits: 16) go straight through the packed tile, four at a time.  With more, the codes of a tile are
- * unpacked to bytes once, 640 columns at a time, stay in the first level cache, and serve all rows, two to four at a time; the sums
- * of eight tiles wait in the second level.  Levels of 8 bits have a way of their own then (linear_avx2_signs.c).
+ * Up to eight rows (6 bits: 4) go straight through the packed tile, four at a time.  With more, the codes of a tile are
+ * unpacked to bytes once, 640 columns at a time, stay in the first level cache, and serve all rows, two to four at a time, which
+ * fetch what is unpacked next; the sums of eight tiles wait in the second level.  Levels of 8 bits have ways of their own from four
+ * rows on (linear_avx2_signs.c).
  *
  * All loops take 16 rows of W: an activation that is broadcast serves two products, without which loads hold the additions up.  What a
  * compiler makes of them is worth a look after any change: `objdump -d`, 230 instructions for 4 rows, 4 bits and 32 columns, no stack.
@@ -307,11 +308,10 @@ INLINE void ends_of(sg_dtype type, ends *e, const shared *of, const uint8_t *til
 }
 
 /* Rows at most: straight from the tile, in passes of up to four, they cost less than unpacking to memory first; six bits are too much work
- * to unpack twice, eight bits almost none.  (kcheck --bench avx2) */
+ * to unpack twice, and signed levels have a better way from four rows on.  (kcheck --bench avx2) */
 INLINE int few_of(sg_dtype type)
 {
-    int bits = sg_tile_form_of(type).bits;
-    return bits == 6 ? 4 : bits == 8 ? 10 : 8;
+    return !kind_of(type).flush ? 3 : sg_tile_form_of(type).bits == 6 ? 4 : 8;
 }
 
 /* How many of the `left` rows come next: three, whose sums stay in registers over all groups, or four where that leaves no single row. */
@@ -565,6 +565,8 @@ INLINE void wide_mul(sg_dtype type, float *const *out, const void *const *x, int
     {                                                                                                                      \
         if (nrow <= few_of(type) && k <= SMALL_GROUPS * 32)                                                                \
             small_mul(type, out, x, nrow, packed, tile0, tile1, n, k);                                                     \
+        else if (!kind_of(type).flush && nrow <= SG_AVX2_SIGNS_FEW)                                                        \
+            sg_linear_avx2_mul_signs_few(type, out, x, nrow, packed, tile0, tile1, n, k);                                  \
         else if (!kind_of(type).flush)                                                                                     \
             sg_linear_avx2_mul_signs(type, out, x, nrow, packed, tile0, tile1, n, k);                                      \
         else                                                                                                               \

@@ -1,4 +1,4 @@
-/* kernel/linear_avx2_signs.c - linear layers with AVX2: levels of 8 bits and many rows of x.
+/* kernel/linear_avx2_signs.c - linear layers with AVX2: levels of 8 bits and four rows of x or more.
  *
  * VPMADDUBSW wants one unsigned operand, and neither levels nor activations are.  Giving the activations the signs of the levels costs
  * an operation for each product (linear_avx2.c): product, sign, widening and addition, four for 32 columns and rows.  Here the unsigned
@@ -13,8 +13,10 @@
  * Three operations instead of four; loads, five for six operations otherwise, are fewer with two tiles at a time.  The other sign is
  * w ^ -1 = -w - 1, because -128 has no negative; sums begin at what that leaves out, minus the sum of the x that were changed.
  *
- * Unpacking writes four times the bytes, so few rows go another way (linear_avx2.c says how few).  The float operations are those of that
- * file, in the same order.  Rejected: all 16 versions and no VPMADDWD with signs: 256 stores for 16 rows of W and 32 columns.
+ * Unpacking writes four times the bytes.  Up to eight rows change the weights by a mask in place of it, four rows to a loaded vector:
+ * four operations again, but half of them on any port, where a sign is one more for the two ports that multiply (18 of 34, not 26).
+ * The float operations are those of linear_avx2.c, in their order.  Rejected: all 16 versions and no VPMADDWD with signs: 256 stores
+ * for 16 rows of W and 32 columns.
  */
 #include "kernel/linear_avx2.h"
 
@@ -30,7 +32,7 @@ enum {
 typedef struct panel {
     uint8_t size[32];
     int16_t sign[16];
-    uint32_t version[8];
+    uint32_t version[8]; /* few rows: what the weights are changed by */
     int32_t start;
     float d;
 } panel;
@@ -45,8 +47,10 @@ typedef struct all_sums {
     __m256 at[MOST_TILES / 2][MOST_ROWS][4]; /* of two tiles */
 } all_sums;
 
-static void fill_panel(panel *p, const uint8_t *x, act_offsets at, int b0, int ngroup)
+/* `few`: masks instead of versions, which also turn the tile's codes of 8 bits into levels. */
+INLINE void fill_panel(sg_dtype type, bool few, panel *p, const uint8_t *x, act_offsets at, int b0, int ngroup)
 {
+    const __m256i odd = _mm256_set1_epi16((short)0xff00), level = _mm256_set1_epi8(sg_tile_form_of(type).bits == 8 ? (char)0x80 : 0);
     const __m256i where = _mm256_set1_epi32((int)(((unsigned)-2 * VERSION) << 16 | ((unsigned)-VERSION & 0xffff)));
     for (int g = 0; g < ngroup; g++, p++) {
         const __m256i q = load32(x + (size_t)(b0 + g) * 32), first = _mm256_slli_epi16(q, 8);
@@ -54,7 +58,8 @@ static void fill_panel(panel *p, const uint8_t *x, act_offsets at, int b0, int n
         const __m256i sign = _mm256_or_si256(_mm256_srai_epi16(first, 15), _mm256_set1_epi16(1));
         _mm256_storeu_si256((__m256i *)(void *)p->size, _mm256_abs_epi8(q));
         _mm256_storeu_si256((__m256i *)(void *)p->sign, sign);
-        _mm256_storeu_si256((__m256i *)(void *)p->version, _mm256_madd_epi16(differ, where));
+        const __m256i mask = _mm256_xor_si256(_mm256_and_si256(differ, odd), level);
+        _mm256_storeu_si256((__m256i *)(void *)p->version, few ? mask : _mm256_madd_epi16(differ, where));
         __m256i change = _mm256_madd_epi16(_mm256_and_si256(_mm256_srai_epi16(q, 8), differ), _mm256_set1_epi16(-1));
         __m128i sum = _mm_add_epi32(_mm256_castsi256_si128(change), _mm256_extracti128_si256(change, 1));
         sum = _mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0x4e));
@@ -151,7 +156,7 @@ INLINE void mul_block(sg_dtype type, all_sums *sums, const uint8_t *const *x, in
     for (int b0 = 0; b0 < all; b0 += step) {
         const int ngroup = all - b0 < step ? all - b0 : step;
         for (int m = 0; m < nrow; m++)
-            fill_panel(rows + m * ngroup, x[m], at, b0, ngroup);
+            fill_panel(type, false, rows + m * ngroup, x[m], at, b0, ngroup);
         for (int t = 0; t < ntile; t += 2) {
             const uint8_t *tile = packed + (size_t)(tile0 + t) * bytes;
             const bool more = t + 3 < ntile, end = b0 + step >= all;
@@ -179,6 +184,110 @@ INLINE void mul(sg_dtype type, float *const *out, const void *const *x, int nrow
                 for (int t = 0; t < ntile; t++)
                     store_row(out[m0 + m], sums.at[t / 2][m][t % 2 * 2], sums.at[t / 2][m][t % 2 * 2 + 1], tile + t, n);
         }
+}
+
+/* ---- few rows ------------------------------------------------------------------------------------------- */
+
+enum { FEW_GROUPS = 160, FEW_TILES = 32 }; /* as many columns as most layers have: a tile is read from end to end */
+
+/* Groups [b0, b0 + ngroup) of one tile, MB rows of x; x[m * FEW_GROUPS] are row m's panels.  The first rows fetch the tile. */
+INLINE void masked_rows(sg_dtype type, int MB, __m256 (*sums)[2], const panel *x, const uint8_t *tile, int k, int b0, int ngroup,
+                        bool first)
+{
+    const sg_tile_form f = sg_tile_form_of(type);
+    const __m256i table = table_of(type);
+    const uint8_t *plane = tile + sg_tile_meta_bytes(type, k) + (size_t)b0 * (size_t)f.plane_bytes;
+    for (int g = 0; g < ngroup; g++, x++, plane += f.plane_bytes) {
+        __m256i dot[4][2];
+        for (int z = 0; z < f.plane_bytes && first; z += 64)
+            _mm_prefetch((const char *)plane + 2048 + z, _MM_HINT_T0);
+        for (int m = 0; m < MB; m++)
+            dot[m][0] = dot[m][1] = _mm256_set1_epi32(x[m * FEW_GROUPS].start);
+#pragma GCC unroll 8
+        for (int v = 0; v < 8; v++) {
+            __m256i w[2];
+            for (int p = 0; p < 2; p++)
+                w[p] = f.bits == 8 ? load32(plane + v * 64 + 32 * p) : codes(type, plane + 32 * p, v, table);
+            IN_ORDER(w[0]);
+            IN_ORDER(w[1]);
+#pragma GCC unroll 4
+            for (int m = 0; m < MB; m++) {
+                const panel *at = x + m * FEW_GROUPS;
+                const __m256i mask = _mm256_set1_epi32((int)at->version[v]), size = _mm256_set1_epi32(int_at(at->size + 4 * v));
+                const __m256i sign = _mm256_set1_epi32(int_at((const uint8_t *)at->sign + 4 * v));
+#pragma GCC unroll 2
+                for (int p = 0; p < 2; p++) {
+                    __m256i pair = _mm256_maddubs_epi16(size, _mm256_xor_si256(mask, w[p]));
+                    dot[m][p] = _mm256_add_epi32(dot[m][p], _mm256_madd_epi16(pair, sign));
+                    IN_ORDER(dot[m][p]);
+                }
+            }
+        }
+#pragma GCC unroll 2
+        for (int p = 0; p < 2; p++) {
+            const __m256 scale = scale_of(type, tile, b0 + g, 0, p), base = base_of(scale);
+#pragma GCC unroll 4
+            for (int m = 0; m < MB; m++) {
+                __m256 sum = _mm256_fmadd_ps(_mm256_castsi256_ps(dot[m][p]), scale, base);
+                sums[m][p] = _mm256_fmadd_ps(sum, _mm256_set1_ps(x[m * FEW_GROUPS].d), sums[m][p]);
+            }
+        }
+    }
+}
+
+#define MASKED(type)                                                                                                                    \
+    static __attribute__((noinline)) void masked_##type(__m256 (*sums)[2], const panel *x, int nrow, const uint8_t *tile, int k,        \
+                                                        int b0, int ngroup)                                                             \
+    {                                                                                                                                   \
+        for (int m = 0; m < nrow; m += 4) {                                                                                             \
+            switch (nrow - m) {                                                                                                         \
+            case 1: masked_rows(type, 1, sums + m, x + m * FEW_GROUPS, tile, k, b0, ngroup, m == 0); break;                             \
+            case 2: masked_rows(type, 2, sums + m, x + m * FEW_GROUPS, tile, k, b0, ngroup, m == 0); break;                             \
+            case 3: masked_rows(type, 3, sums + m, x + m * FEW_GROUPS, tile, k, b0, ngroup, m == 0); break;                             \
+            default: masked_rows(type, 4, sums + m, x + m * FEW_GROUPS, tile, k, b0, ngroup, m == 0); break;                            \
+            }                                                                                                                           \
+        }                                                                                                                               \
+    }
+typedef void masked_fn(__m256 (*sums)[2], const panel *x, int nrow, const uint8_t *tile, int k, int b0, int ngroup);
+MASKED(SG_Q8_0)
+MASKED(SG_IQ4_NL)
+MASKED(SG_IQ4_XS)
+
+/* Rows of x, SG_AVX2_SIGNS_FEW at most, times tiles [tile0, tile0 + ntile), FEW_TILES at most. */
+INLINE void few_block(sg_dtype type, masked_fn *run, float *const *out, const uint8_t *const *x, int nrow, const uint8_t *packed, int tile0,
+                      int ntile, int n, int k)
+{
+    const act_offsets at = act_offsets_of(x[0], k);
+    const size_t bytes = sg_tile_bytes(type, k);
+    __m256 sums[FEW_TILES][SG_AVX2_SIGNS_FEW][2];
+    panel rows[SG_AVX2_SIGNS_FEW * FEW_GROUPS];
+    for (int t = 0; t < ntile; t++)
+        memset(sums[t], 0, (size_t)nrow * sizeof sums[t][0]);
+    for (int b0 = 0, all = k / 32; b0 < all; b0 += FEW_GROUPS) {
+        const int ngroup = all - b0 < FEW_GROUPS ? all - b0 : FEW_GROUPS;
+        for (int m = 0; m < nrow; m++)
+            fill_panel(type, true, rows + m * FEW_GROUPS, x[m], at, b0, ngroup);
+        for (int t = 0; t < ntile; t++)
+            run(sums[t], rows, nrow, packed + (size_t)(tile0 + t) * bytes, k, b0, ngroup);
+    }
+    for (int m = 0; m < nrow; m++)
+        for (int t = 0; t < ntile; t++)
+            store_row(out[m], sums[t][m][0], sums[t][m][1], tile0 + t, n);
+}
+
+void sg_linear_avx2_mul_signs_few(sg_dtype type, float *const *out, const void *const *x, int nrow, const void *packed, int tile0,
+                                  int tile1, int n, int k)
+{
+    const uint8_t *const *rows = (const uint8_t *const *)x;
+    for (int tile = tile0; tile < tile1; tile += FEW_TILES) {
+        const int ntile = tile1 - tile < FEW_TILES ? tile1 - tile : FEW_TILES;
+        if (type == SG_Q8_0)
+            few_block(SG_Q8_0, masked_SG_Q8_0, out, rows, nrow, packed, tile, ntile, n, k);
+        else if (type == SG_IQ4_NL)
+            few_block(SG_IQ4_NL, masked_SG_IQ4_NL, out, rows, nrow, packed, tile, ntile, n, k);
+        else
+            few_block(SG_IQ4_XS, masked_SG_IQ4_XS, out, rows, nrow, packed, tile, ntile, n, k);
+    }
 }
 
 void sg_linear_avx2_mul_signs(sg_dtype type, float *const *out, const void *const *x, int nrow, const void *packed, int tile0, int tile1,
