@@ -94,7 +94,7 @@ void sg_linear_refine(sg_linear *w);
  * have the same ones and must be called together from then on.  The jobs' layers are changed although they are const, and memory is
  * allocated: `end` says SG_E_NOMEM when there was not enough.
  *
- * Layers with weights of fewer than 5 bits that add (sg_linear_job) are refined as by sg_linear_refine if they write rows anew: the first
+ * Layers with weights of 6 bits and fewer that add (sg_linear_job) are refined as by sg_linear_refine if they write rows anew: the first
  * one that makes most rows twice or half as large, and all that do so to the first row and no other. */
 void sg_ops_survey_begin(sg_ops *ops);
 sg_status sg_ops_survey_end(sg_ops *ops, sg_error *err);
