@@ -4,8 +4,8 @@
  *
  * B is exactly a group of a packed tile after its codes are unpacked to signed bytes, A is read from a panel of activations
  * (linear_wide.h).  A tile product is exact, so what follows it gives the bits of the AVX-512 kernels, which this table uses for up
- * to 15 rows, and for Q6_K, whose halves need two products and two stores and come to the same speed.  16 to 76 rows are in
- * linear_amx_some.c.  As there, sums begin at MAGIC, so that they are floats
+ * to 9 rows, and for Q6_K, whose halves need two products and two stores and come to the same speed.  10 to 15 rows are in
+ * linear_amx_few.c, 16 to 76 in linear_amx_some.c.  As there, sums begin at MAGIC, so that they are floats
  * without a conversion: two operations end a row's group, not three.
  *
  * Where the time goes, in ns for one group and 16 x 16 results at 3 GHz (a Sapphire Rapids server): product with both loads 5.5, the
@@ -205,13 +205,15 @@ SG_INLINE void amx_mul(sg_dtype type, float *const *out, const void *const *x, i
     SG_AMX_RELEASE();
 }
 
-enum { FEW_ROWS = 15 }; /* at most: the AVX-512 kernel is as fast (kcheck --bench) */
+enum { FEW_ROWS = 15 }; /* at most, where linear_amx_few.c has nothing: the AVX-512 kernel is as fast (kcheck --bench) */
 
 static void mul_few_or_some(sg_dtype type, sg_amx_some_fn *many, float *const *out, const void *const *x, int nrow, const void *packed,
                             int tile0, int tile1, int n, int k)
 {
     sg_amx_some_fn *mul = many;
-    if (nrow <= FEW_ROWS || type == SG_Q6_K)
+    if (sg_amx_few_find(type, nrow, k))
+        mul = sg_amx_few_find(type, nrow, k);
+    else if (nrow <= FEW_ROWS || type == SG_Q6_K)
         mul = sg_linear_avx512_find(type, k)->mul;
     else if (sg_amx_some_find(type, x, nrow, k))
         mul = sg_amx_some_find(type, x, nrow, k);

@@ -36,6 +36,7 @@ SG_INLINE void sg_amx_put(bool odd, int32_t (*to)[16])
 
 /* Some rows, as sg_linear_kernel.mul; NULL: this type or number of rows has no such kernel (linear_amx_some.c). */
 typedef void sg_amx_some_fn(float *const *out, const void *const *x, int nrow, const void *packed, int tile0, int tile1, int n, int k);
+sg_amx_some_fn *sg_amx_few_find(sg_dtype type, int nrow, int k); /* 10 to 15 rows (linear_amx_few.c) */
 sg_amx_some_fn *sg_amx_some_find(sg_dtype type, const void *const *x, int nrow, int k);
 
 #endif
