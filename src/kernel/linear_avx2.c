@@ -565,7 +565,7 @@ INLINE void wide_mul(sg_dtype type, float *const *out, const void *const *x, int
     {                                                                                                                      \
         if (nrow <= few_of(type) && k <= SMALL_GROUPS * 32)                                                                \
             small_mul(type, out, x, nrow, packed, tile0, tile1, n, k);                                                     \
-        else if (!kind_of(type).flush && nrow <= SG_AVX2_SIGNS_FEW)                                                        \
+        else if (!kind_of(type).flush && nrow <= (type == SG_Q8_0 ? SG_AVX2_SIGNS_FEW : 8))                                \
             sg_linear_avx2_mul_signs_few(type, out, x, nrow, packed, tile0, tile1, n, k);                                  \
         else if (!kind_of(type).flush)                                                                                     \
             sg_linear_avx2_mul_signs(type, out, x, nrow, packed, tile0, tile1, n, k);                                      \

@@ -182,7 +182,7 @@ void sg_linear_avx2_mul_signs(sg_dtype type, float *const *out, const void *cons
                               int n, int k);
 
 /* The same for up to SG_AVX2_SIGNS_FEW rows: nothing is unpacked. */
-enum { SG_AVX2_SIGNS_FEW = 8 };
+enum { SG_AVX2_SIGNS_FEW = 12 };
 void sg_linear_avx2_mul_signs_few(sg_dtype type, float *const *out, const void *const *x, int nrow, const void *packed, int tile0,
                                   int tile1, int n, int k);
 

@@ -13,10 +13,10 @@
  * Three operations instead of four; loads, five for six operations otherwise, are fewer with two tiles at a time.  The other sign is
  * w ^ -1 = -w - 1, because -128 has no negative; sums begin at what that leaves out, minus the sum of the x that were changed.
  *
- * Unpacking writes four times the bytes.  Up to eight rows change the weights by a mask in place of it, four rows to a loaded vector:
- * four operations again, but half of them on any port, where a sign is one more for the two ports that multiply (18 of 34, not 26).
- * The float operations are those of linear_avx2.c, in their order.  Rejected: all 16 versions and no VPMADDWD with signs: 256 stores
- * for 16 rows of W and 32 columns.
+ * Unpacking writes four times the bytes.  Up to eight rows (q8_0: twelve) change the weights by a mask in place of it, four rows to a
+ * loaded vector: four operations again, but half of them on any port, where a sign is one more for the two ports that multiply (18 of
+ * 34, not 26).  The float operations are those of linear_avx2.c, in their order.  Rejected: all 16 versions and no VPMADDWD with signs:
+ * 256 stores for 16 rows of W and 32 columns.
  */
 #include "kernel/linear_avx2.h"
 
