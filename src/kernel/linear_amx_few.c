@@ -4,8 +4,8 @@
  *         for each group of 32 columns          unpack 3 ahead | multiply 2 ahead | store C 1 ahead | add up
  *
  * The steps of linear_amx_some.c, but only the rows that are there are multiplied and added up: the end of a group is half of a step.
- * The bits are the same.  Below 10 rows (12 of 8-bit levels, which VPDPBUSD takes as they lie) the AVX-512 kernels are as fast or, from memory,
- * faster.  Sums for 10, 12, 14 or 15 rows are kept in registers; with a row fewer one of them is of zeros.
+ * The bits are the same.  Below 10 rows (12 of 8-bit levels, which VPDPBUSD takes as they lie) the AVX-512 kernels are as fast or,
+ * from memory, faster.  Sums for 10, 12, 14 or 15 rows are kept in registers; with a row fewer one of them is of zeros.
  */
 #include "kernel/linear_amx.h"
 
