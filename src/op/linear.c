@@ -355,15 +355,15 @@ static void add_tasks(const mul_pass *p, sg_tasks *t)
 }
 
 /* Near `base` tiles in a task, so that the workers' shares of a part come out even: the most tiles that one of them gets, and for
- * each task what beginning it costs (streams from memory that are not running yet, or with many rows their panels: about
- * two tiles' work).  576 outputs on two workers: 4 tasks of 9 tiles, not 3 of 11 and one of 3. */
-static int even_step(int ntile, int base, int nrow, int nworker)
+ * each task what beginning it costs (its panels: about two tiles' work).  576 outputs on two workers: 4 tasks of 9 tiles, not 3 of 11
+ * and one of 3. */
+static int even_step(int ntile, int base, int nworker)
 {
-    int low = (base + 1) / 2, high = nrow < 16 ? base + base / 2 : 2 * base, start = nrow < 16 ? base : 32, best = base;
+    const int high = 2 * base < TASK_TILES ? 2 * base : TASK_TILES;
+    int best = base;
     int64_t least = INT64_MAX;
-    high = high > TASK_TILES ? TASK_TILES : high;
-    for (int step = low; step <= high; step++) {
-        int64_t ntask = (ntile + step - 1) / step, turns = (ntask + nworker - 1) / nworker, cost = turns * (16 * step + start);
+    for (int step = (base + 1) / 2; step <= high; step++) {
+        int64_t ntask = (ntile + step - 1) / step, turns = (ntask + nworker - 1) / nworker, cost = turns * (16 * step + 32);
         if (cost < least) {
             least = cost;
             best = step;
@@ -373,7 +373,7 @@ static int even_step(int ntile, int base, int nrow, int nworker)
 }
 
 /* Tiles in a task: about six tasks for each worker over all jobs, but not so few bytes that taking tasks costs. */
-static int tiles_in_task(const sg_linear *w, int total_tiles, int nrow, int nworker)
+static int tiles_in_task(const sg_linear *w, int total_tiles, int nworker)
 {
     int step = total_tiles / (6 * nworker), ntile = tiles_of(w);
     if (w->packed_bytes) {
@@ -381,7 +381,7 @@ static int tiles_in_task(const sg_linear *w, int total_tiles, int nrow, int nwor
         step = (size_t)step < least ? (int)least : step;
     }
     step = step < 1 ? 1 : step > TASK_TILES ? TASK_TILES : step;
-    return nworker > 1 ? even_step(ntile, step, nrow, nworker) : step;
+    return nworker > 1 ? even_step(ntile, step, nworker) : step;
 }
 
 static void run_tasks(mul_pass *p)
@@ -402,7 +402,7 @@ static void run_tasks(mul_pass *p)
         return;
     }
     for (part *q = p->part; q < p->part + p->npart; q++) {
-        q->step = tiles_in_task(q->job->w, total_tiles, p->nrow, p->ops->nworker);
+        q->step = tiles_in_task(q->job->w, total_tiles, p->ops->nworker);
         q->ntask = (tiles_of(q->job->w) + q->step - 1) / q->step * nchunk;
         ntask += q->ntask;
     }
