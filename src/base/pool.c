@@ -32,7 +32,7 @@
  * microseconds.  It works both ways, the caller for a worker and a worker for the caller.  Afterwards workers are
  * kept off the caller's CPU for a while, since a waking one is put there easily and would stop the caller; then
  * everybody has the CPUs that he had.  Not with more workers than CPUs, which take turns anyway.  Beside one spinning
- * process two threads on two CPUs so do the work of 1.2 (prompts) to 1.4 (single rows), where they did that of 0.9 to 1.
+ * process two threads on two CPUs so do the work of 1.3 (prompts) to 1.5 (single rows), where they did that of 0.9 to 1.
  *
  * Waiting: spin for about 50 us (the gap between two ops of one step is a few microseconds), then
  * yield, then sleep on a futex.  A sleeping worker costs the caller one system call at the next run.

@@ -1,7 +1,7 @@
 /* kernel/attention_amx.c - attention with AMX tiles: bfloat16 products, float32 sums, softmax in AVX-512.
  *
  *     S [16 queries][64 positions]  =  Q [16][dk]  x  K [dk][64]            dk / 32 steps, four C tiles
- *     P = 2^((S - most) log2 e), two bfloat16 terms
+ *     P = 2^((S - most) log2 e), two bfloat16 terms (Q8_0: one)
  *     acc [16][dv] +=  P [16][64]  x  V [64][dv]                            2 steps, dv / 64 times four C tiles; acc is scaled
  *                                                                           before where a query has a new maximum
  *

@@ -1,5 +1,5 @@
-/* kernel/attention_amx_softmax.h - scores become probabilities, A tiles of two bfloat16 terms.  Private to the attention of the AMX
- * table.
+/* kernel/attention_amx_softmax.h - scores become probabilities, A tiles of two bfloat16 terms (Q8_0: one).  Private to the attention of
+ * the AMX table.
  *
  * With Q8_0 the scales of 32 dimensions of keys multiply the scores of that step, which is kept apart from the others; those of
  * values multiply the probabilities, which become tiles for each 32 dimensions, in one term: they are off by 2^-8 at most, where a value
